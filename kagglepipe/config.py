@@ -133,9 +133,7 @@ class Config(Options):
         if "paste" in (self.augmentation.policy, self.competition.augmentation) and self.competition.kind != "image":
             raise UserError("augmentation=paste puts photos on photos, not frames on frames: choose light or strong")
         if "paste" in (self.augmentation.policy, self.competition.augmentation) and not self.model.sees_rgb:
-            raise UserError(
-                "augmentation=paste finds objects by their colours, in RGB of 8 bits: type augmentation=strong"
-            )
+            raise UserError("augmentation=paste finds objects by colour, in RGB of 8 bits: type augmentation=strong")
         if self.training.from_scratch and self.model.weights != "none":
             raise UserError(
                 f"training.from_scratch=true would not keep model.weights={self.model.weights}: type one of "

@@ -861,9 +861,7 @@ class EnsembleOptions(Options, group="ensemble"):
 
     def __post_init__(self) -> None:
         if self.method == "power_mean":
-            raise UserError(
-                "ensemble.method=power_mean is no longer available: type ensemble.method=geometric_mean, or mean"
-            )
+            raise UserError("ensemble.method=power_mean was removed: type ensemble.method=geometric_mean, or mean")
         super().__post_init__()
 
 
@@ -1114,7 +1112,5 @@ def relative_folder(name: str, path: str) -> str:
     folder = folder_path(path)
     is_absolute = path.startswith(("/", "\\", "~")) or path[1:2] == ":"
     if is_absolute or not folder or ".." in folder.split("/"):
-        raise UserError(
-            f"{name}={path} must be a folder inside the source: give its path seen from there, as train/cat"
-        )
+        raise UserError(f"{name}={path} must be a folder inside the source: give its path from there, as train/cat")
     return folder

@@ -48,12 +48,7 @@ class ArchiveError(UserError):
 
 
 def extract_zip(
-    archive: Path,
-    folder: Path,
-    *,
-    max_bytes: int,
-    max_entries: int,
-    encoding: str | None = None,
+    archive: Path, folder: Path, *, max_bytes: int, max_entries: int, encoding: str | None = None
 ) -> list[str]:
     """Unpack into `folder`, new or empty, atomically; returns the relative posix paths of the files.
 

@@ -158,10 +158,7 @@ def content_key(sha256_of_file: str, reading: str) -> str:
 def read_annotations(path: Path) -> pd.DataFrame:
     """Read annotations.csv as written by `prepare`: video, start, end (NaN: the whole item), label."""
     return pd.read_csv(
-        path,
-        dtype={"video": str, "label": str},
-        keep_default_na=False,
-        na_values={"start": [""], "end": [""]},
+        path, dtype={"video": str, "label": str}, keep_default_na=False, na_values={"start": [""], "end": [""]}
     )
 
 

@@ -26,12 +26,7 @@ Counts = NDArray[np.int64]
 
 
 def make_folds(
-    ids: Sequence[str],
-    targets: Sequence[Hashable],
-    groups: Sequence[Hashable],
-    *,
-    count: int,
-    seed: int,
+    ids: Sequence[str], targets: Sequence[Hashable], groups: Sequence[Hashable], *, count: int, seed: int
 ) -> pd.DataFrame:
     """Make a frame of id (sorted) and fold (0..count-1), stratified by target, that splits no group.
 

@@ -253,9 +253,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
     if known.empty:
         raise UserError(f"{name} has no row below its header: give file and label of each image")
     if train.empty:
-        raise UserError(
-            f"{name} labels no image to train on, only {len(known)} that are to be classified; label others"
-        )
+        raise UserError(f"{name} labels no image to train on, only {len(known)} to be classified; label others")
     if is_test.any():
         notes = [*notes, f"{is_test.sum()} labels of {name} are of images to classify, and were not looked at"]
     tests = pd.concat([asked[asked["path"].isin(pictures_of(others))], known[is_test]]).drop_duplicates("path")

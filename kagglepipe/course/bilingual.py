@@ -14,7 +14,6 @@ from kagglepipe.course.beam import Hypothesis, search
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.saved import load, save
 from kagglepipe.course.translator import Translator
-from kagglepipe.errors import UserError
 from kagglepipe.sequences.subwords import Subwords, learn_merges
 from kagglepipe.sequences.text import END, Ids, Vocabulary, join, of_equal_length, tokens
 
@@ -118,14 +117,6 @@ class TextTranslator:
             return cls(model.to(lesson.device), *languages)
 
         return load(lesson, name, make)
-
-
-def check_sacrebleu() -> None:
-    """Raise UserError without sacrebleu."""
-    try:
-        import sacrebleu  # noqa: F401
-    except ImportError as error:
-        raise UserError("BLEU is computed by sacrebleu, which is missing: pip install 'kagglepipe[course]'") from error
 
 
 def bleu(translator: TextTranslator, pairs: Sequence[tuple[str, str]], beam: int) -> float:

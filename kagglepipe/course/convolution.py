@@ -35,13 +35,7 @@ DEPTHS = ("conv_stem", "blocks.1", "blocks.3", "blocks.6")  # layers of the netw
 
 
 def convolve(
-    x: Tensor,
-    W: Tensor,
-    b: Tensor,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    f: Callable[[Tensor], Tensor] = torch.relu,
+    x: Tensor, W: Tensor, b: Tensor, *, stride: int = 1, padding: int = 0, f: Callable[[Tensor], Tensor] = torch.relu
 ) -> Tensor:
     """Compute y = f(W·x + b) at every place of an image by loops: x (I, H, W) -> y (O, H', W').
 

@@ -91,17 +91,13 @@ def run(lesson: Lesson) -> dict[str, Any]:
             torch.manual_seed(lesson.seed)
             network, some = make().to(lesson.device), train.rows(np.arange(size))
             batch_size = min(64, max(8, size // 20))
-            batches = DigitBatches(
-                some, as_image, batch_size=batch_size, augmented=way == "augmented", seed=lesson.seed
-            )
+            batches = DigitBatches(some, as_image, batch_size=batch_size, augmented=way != "plain", seed=lesson.seed)
             fit(
                 network, batches, name=f"{name}, {way}, {size} digits", epochs=lesson.size(epochs, 3), lr=RATES[name],
                 batch_size=batch_size, seed=lesson.seed, weight_decay=0.05, label_smoothing=0.1,
                 precision=choose_precision(lesson.device, training=True),
             )  # fmt: skip
-            probs = probabilities(
-                network, test, as_image, lesson.device
-            )  # the last: today's, of most digits, augmented
+            probs = probabilities(network, test, as_image, lesson.device)  # the last are drawn: of the best network
             row[size] = float((probs.argmax(axis=1) == test.labels).mean())
     draw_curves({name: {n: 1 - right for n, right in row.items()} for name, row in accuracy.items()},
                 lesson.folder / "curves.png")  # fmt: skip

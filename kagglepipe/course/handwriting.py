@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kagglepipe.competitions.item_tables import pixel_columns, read_columns, read_header
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
+from kagglepipe.images.dataset import Unnamed
 from kagglepipe.images.elastic import distorted
 from kagglepipe.images.pixel_table import read_pixels
 from kagglepipe.images.views import resize
@@ -54,9 +55,7 @@ def read_digits(source: str | None, *, fewest: int = FEWEST, option: str = "sour
     if path.is_dir():
         path = next((path / name for name in FILES if (path / name).is_file()), path / FILES[0])
     if not path.is_file():
-        raise UserError(
-            f"course.{option}={source} has no {FILES[0]}: give a CSV with the columns label and pixel0 to 783"
-        )
+        raise UserError(f"course.{option}={source} has no {FILES[0]}: give a CSV with label and pixel0 to pixel783")
     header = read_header(path)[1]
     others = [name for name in header if name not in pixel_columns(header)]
     column = next((name for name in others if name.strip().casefold() == "label"), others[0] if others else "label")
@@ -67,9 +66,7 @@ def read_digits(source: str | None, *, fewest: int = FEWEST, option: str = "sour
     if found.shape[3] != 1 or found.dtype != np.uint8:
         raise UserError(f"{path} has images of {found.shape[3]} channels of {found.dtype}: needed are 8 bits of grey")
     if (few := np.bincount(labels, minlength=10)).min() < fewest:
-        raise UserError(
-            f"{path} has {few.min()} images of the digit {few.argmin()}: {fewest} or more are needed of each"
-        )
+        raise UserError(f"{path} has {few.min()} images of the digit {few.argmin()}: {fewest} are needed of each")
     images = found.astype(np.uint8, copy=False)
     if (white := int(images.max())) < DARK:  # as 16 in the 8×8 pixels of scikit-learn
         log.info("course: the brightest pixel of %s, %d, is taken for white", path, white)
@@ -100,7 +97,7 @@ def as_tensor(images: NDArray[np.uint8]) -> Tensor:
     return (torch.from_numpy(images).float() / 255 - MEAN) / DEVIATION
 
 
-class DigitBatches:
+class DigitBatches(Unnamed):
     """Shuffled batches of digits, distorted anew in each epoch (`images.elastic`) with `augmented`."""
 
     def __init__(self, digits: Digits, prepare: Prepare, *, batch_size: int, augmented: bool, seed: int) -> None:
@@ -118,10 +115,6 @@ class DigitBatches:
             if self.augmented:
                 images = np.stack([distorted(image[..., None], SIDE, rng)[..., 0] for image in images])
             yield self.prepare(as_tensor(images)), torch.from_numpy(labels)
-
-    def contents(self, epoch: int, number: int) -> list[str]:
-        """Digits have no names."""
-        return []
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from kagglepipe.course.fitting import fit
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.pictures import picture
+from kagglepipe.images.dataset import Unnamed
 from kagglepipe.models.recurrent import Recurrent, unroll
 from kagglepipe.training.losses import scaled_squared_error
 
@@ -84,7 +85,7 @@ def keep_and_show(rng: Generator, count: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(x).float(), torch.from_numpy(answers).float()
 
 
-class Signals:
+class Signals(Unnamed):
     """New signals in each batch of each epoch."""
 
     def __init__(self, batches: int, seed: int) -> None:
@@ -96,10 +97,6 @@ class Signals:
     def __call__(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         rng = np.random.default_rng([self.seed, epoch])
         return (keep_and_show(rng, BATCH) for _ in range(self.batches))
-
-    def contents(self, epoch: int, number: int) -> list[str]:
-        """Signals have no names."""
-        return []
 
 
 @torch.no_grad()

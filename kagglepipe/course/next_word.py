@@ -140,8 +140,6 @@ def draw_next(model: LanguageModel, sentence: list[str], path: Path) -> None:
         axes[0, 0].imshow(probs.T.cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (t, rank), prob in np.ndenumerate(probs.cpu().numpy()):
             word = model.vocabulary.symbols[int(likeliest[t, rank])]
-            axes[0, 0].text(
-                t, rank, word, ha="center", va="center", fontsize=8, color="white" if prob > 0.6 else "black"
-            )
+            axes[0, 0].text(t, rank, word, ha="center", va="center", fontsize=8, color="w" if prob > 0.6 else "k")
         axes[0, 0].set(xticks=range(len(shown)), yticks=[], ylabel="likeliest next words")
         axes[0, 0].set_xticklabels(shown, fontsize=8)

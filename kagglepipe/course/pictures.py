@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kagglepipe.errors import UserError
 from kagglepipe.files import atomic
 
 if TYPE_CHECKING:
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
 
 INCH = 2.6  # side of a panel
 COLOURS = ("#1f5fa8", "#c8442f", "#2c8a57", "#8a5aa8", "#b8860b", "#444444")  # also told apart in greys
-
-
-def check_matplotlib() -> None:
-    """Raise UserError without matplotlib."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError("lessons draw with matplotlib, which is missing: pip install 'kagglepipe[course]'") from error
 
 
 @contextmanager

@@ -29,9 +29,7 @@ def load(lesson: Lesson, name: str, make: Callable[[dict[str, Any], dict[str, Te
     given = str(lesson.options.model)
     file = absolute(given) / ABOUT
     if not file.is_file():
-        raise UserError(
-            f"course.model={given} has no {ABOUT}: give the folder of a finished lesson, as outputs/course/{name}"
-        )
+        raise UserError(f"course.model={given} has no {ABOUT}: give a finished lesson's, as outputs/course/{name}")
     about = read_json(file)
     saved = about.get("lesson") if isinstance(about, dict) else None
     if saved != name:

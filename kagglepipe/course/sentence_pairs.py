@@ -25,7 +25,9 @@ def read_source(lesson: Lesson, least: int) -> tuple[Pairs, Pairs]:
         folder = absolute(lesson.options.source)
         pairs, kept = read_pairs(folder, "train"), read_pairs(folder, "val")
         if len(pairs) < least:
-            raise UserError(f"{folder} has {len(pairs)} pairs in train.en and train.de, a batch {least}: give a folder with more")
+            raise UserError(
+                f"{folder} has {len(pairs)} pairs in train.en, train.de, a batch {least}: give a folder of more"
+            )
     if lesson.options.quick:
         pairs, kept = pairs[:160], kept[:8]
     share = 0 if kept else len(pairs) // 20

@@ -46,9 +46,7 @@ def read_sounds(source: str, *, of_speakers: bool = True) -> Sounds:
     """
     path = absolute(source) / "train.csv" if absolute(source).is_dir() else absolute(source)
     if not path.is_file():
-        raise UserError(
-            f"{path} is missing: give a CSV with the columns audio, label and speaker, or a folder with one"
-        )
+        raise UserError(f"{path} is missing: give a CSV with audio, label and speaker, or a folder with one")
     table = read_columns(path, ["audio", "label", *["speaker"] * of_speakers], mend="name its columns so")
     table.index += 2  # lines of the file
     digits = table["label"].str.strip()

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from kagglepipe.course.bilingual import Language, TextTranslator, bleu, check_sacrebleu
+from kagglepipe.course.bilingual import Language, TextTranslator, bleu
 from kagglepipe.course.fitting import fit
 from kagglepipe.course.language_lesson import count_unseen
 from kagglepipe.course.lesson import Lesson
@@ -43,7 +43,6 @@ SHOWN = "A young man in a red hat sees a small dog in front of a house."
 def run(lesson: Lesson) -> dict[str, Any]:
     """Train on pairs of sentences, or load a model; score it, look at its attention, translate a text."""
     options = lesson.options
-    check_sacrebleu()
     texts = read_texts(lesson)
     if options.file and absolute(options.file).is_dir():
         raise UserError(f"course.file={options.file} is a folder: give the name of a file to write")

@@ -120,6 +120,13 @@ class ImageBatches:
         return [self.images.views.ids[row] for row in self.keys.rows_of(epoch, number)]
 
 
+class Unnamed:
+    """Batches of drawn signals, texts and the like, whose items have no ids that a message could name."""
+
+    def contents(self, epoch: int, number: int) -> Sequence[str]:
+        return ()
+
+
 @contextmanager
 def lost_workers(workers: int) -> Iterator[None]:
     """Turn torch's RuntimeError of a killed data loader worker into a UserError."""

@@ -66,9 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, "torch.Tensor"]:
     tensors = {str(name): value for name, value in items if isinstance(value, torch.Tensor)}
     if not tensors:
         some = (first_three(map(str, found)) or "nothing") if isinstance(found, Mapping) else type(found).__name__
-        raise UserError(
-            f"{path} holds no tensors by name ({some}): save them with torch.save(model.state_dict(), FILE)"
-        )
+        raise UserError(f"{path} has no tensors by name ({some}): save them with torch.save(model.state_dict(), FILE)")
     return tensors
 
 

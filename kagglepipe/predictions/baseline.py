@@ -85,10 +85,7 @@ def _metadata_means(rows: pd.DataFrame, classes: Sequence[str], task: str) -> pd
 
 
 def _cross_predict_columns(
-    rows: pd.DataFrame,
-    classes: Sequence[str],
-    task: str,
-    predict: Callable[[Truth, npt.NDArray[np.bool_]], Probs],
+    rows: pd.DataFrame, classes: Sequence[str], task: str, predict: Callable[[Truth, npt.NDArray[np.bool_]], Probs]
 ) -> pd.DataFrame:
     """Out-of-fold frame of `predict`: (truth (N, C), mask of training rows (N,)) -> predictions of others (M, C)."""
     frames, truth = [], parse_targets(rows["target"], classes, task)
@@ -100,9 +97,7 @@ def _cross_predict_columns(
 
 
 def _cross_predict(
-    rows: pd.DataFrame,
-    classes: Sequence[str],
-    predict: Callable[[Labels, npt.NDArray[np.bool_]], tuple[Probs, Labels]],
+    rows: pd.DataFrame, classes: Sequence[str], predict: Callable[[Labels, npt.NDArray[np.bool_]], tuple[Probs, Labels]]
 ) -> pd.DataFrame:
     """Out-of-fold frame of `predict`.
 

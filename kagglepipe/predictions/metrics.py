@@ -20,15 +20,7 @@ from kagglepipe.competitions.targets import Truth
 from kagglepipe.errors import UserError
 from kagglepipe.options import LOG_LOSS_CLIP, is_own_metric
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.number_metrics import (
-    absolute_errors,
-    kl_divergence,
-    kl_divergences,
-    mae,
-    r2,
-    rmse,
-    rmsle,
-)
+from kagglepipe.predictions.number_metrics import absolute_errors, kl_divergence, kl_divergences, mae, r2, rmse, rmsle
 from kagglepipe.predictions.pooled_metrics import (
     CountScore,
     average_precision,

@@ -16,14 +16,7 @@ from kagglepipe.competitions.labels import class_columns
 from kagglepipe.competitions.spreadsheet import read_cells
 from kagglepipe.errors import UserError
 from kagglepipe.options import FORMS, check_choice
-from kagglepipe.predictions.frame import (
-    Probs,
-    id_fault,
-    probabilities,
-    probability_fault,
-    repeated,
-    scorable,
-)
+from kagglepipe.predictions.frame import Probs, id_fault, probabilities, probability_fault, repeated, scorable
 from kagglepipe.predictions.written_answers import SEVERAL, Writing, several_answers, several_fault
 from kagglepipe.text import quoted_three
 

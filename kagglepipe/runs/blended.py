@@ -37,9 +37,7 @@ class BlendedRun:
         self.run, self.name, self.members = run, run.name, members
         if len(rates := {member.meta["rate"] for member in members}) > 1:
             found = " and ".join(f"{rate:g}" for rate in sorted(rates))
-            raise UserError(
-                f"the members of {run.name} read files at the rates {found}: name one of them, as run=MEMBER"
-            )
+            raise UserError(f"the members of {run.name} read files at the rates {found}: name one, as run=MEMBER")
         classes = run.fitted_classes
         self.meta: dict[str, Any] = {**members[0].meta, "classes": classes}
         self.orders = [[member.meta["classes"].index(label) for label in classes] for member in members]

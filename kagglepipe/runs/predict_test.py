@@ -117,7 +117,7 @@ def check_fits(competition: CompetitionOptions, run: Run) -> None:
     """Raises UserError unless a run, or the first member of an ensemble that is here, has answers of this form."""
     if competition.finds_segments and "detection" not in run.metrics:
         raise UserError(
-            f"{run.name} classifies whole items, competition.form=segments needs a run that classifies frames"
+            f"{run.name} classifies whole items, competition.form=segments needs one that classifies frames"
         )
     meta = next((one.model for one in (run, *run.members) if one.model), {})
     if "training" in meta:

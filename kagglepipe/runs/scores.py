@@ -24,18 +24,8 @@ from kagglepipe.runs.decision import decide, with_decision
 from kagglepipe.runs.event_scores import event_scores, event_test_scores
 from kagglepipe.runs.run import Metrics, Run
 from kagglepipe.runs.timelines import timelines_of
-from kagglepipe.segments.metrics import (
-    frame_average_precision,
-    group_intervals,
-    segment_scorer,
-    segment_scores,
-)
-from kagglepipe.segments.postprocess import (
-    DetectionSettings,
-    cross_fit,
-    detect_segments,
-    settings_grid,
-)
+from kagglepipe.segments.metrics import frame_average_precision, group_intervals, segment_scorer, segment_scores
+from kagglepipe.segments.postprocess import DetectionSettings, cross_fit, detect_segments, settings_grid
 
 TEST_SCORES = ("test", "test_without_twins", "answers_sha256")  # keys of metrics.json
 

@@ -55,11 +55,7 @@ def segment_scores(predicted: pd.DataFrame, truth: pd.DataFrame, *, background: 
 
 
 def segment_scorer(
-    predicted: pd.DataFrame,
-    truth: pd.DataFrame,
-    *,
-    background: str | None = None,
-    keys: Iterable[str] | None = None,
+    predicted: pd.DataFrame, truth: pd.DataFrame, *, background: str | None = None, keys: Iterable[str] | None = None
 ) -> Callable[[pd.DataFrame], dict[str, Floats]]:
     """Return a function from weights of videos, a frame (D, V), to the scores `keys` (None: all), (D,) each.
 

@@ -63,9 +63,7 @@ class FrameProbs:
     def __post_init__(self) -> None:
         count = len(self.times)
         if count == 0 or np.ndim(self.probs) != 2 or len(self.probs) != count:
-            raise ValueError(
-                f"{count} times for probabilities of shape {np.shape(self.probs)}; one row a time is needed"
-            )
+            raise ValueError(f"{count} times for probabilities of shape {np.shape(self.probs)}: one row a time")
         grid = self.times[0] + self.step * np.arange(count)
         if not (self.step > 0 and np.abs(self.times - grid).max() <= self.step / 2):
             raise ValueError(f"times are no regular grid of step {self.step}")

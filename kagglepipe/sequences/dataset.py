@@ -89,13 +89,7 @@ class TrainingBatches:
     """
 
     def __init__(
-        self,
-        examples: Sequence[Example],
-        options: SequenceOptions,
-        *,
-        batch_size: int,
-        window: int | None,
-        seed: int,
+        self, examples: Sequence[Example], options: SequenceOptions, *, batch_size: int, window: int | None, seed: int
     ) -> None:
         self.examples, self.options = list(examples), options
         self.batch_size, self.window, self.seed = batch_size, window, seed

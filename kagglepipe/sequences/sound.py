@@ -117,12 +117,7 @@ def draw_warp(seed: int) -> float:
 
 
 def read_sounds(
-    paths: Sequence[Path],
-    digests: Iterable[str],
-    warps: Iterable[float],
-    *,
-    rate: float,
-    workers: int | None,
+    paths: Sequence[Path], digests: Iterable[str], warps: Iterable[float], *, rate: float, workers: int | None
 ) -> Iterator[NDArray[np.float32]]:
     """Read the frames (T, 64) of each sound in threads. digests: SHA-256 of the files when they were prepared.
 

@@ -280,11 +280,7 @@ def look_at_series(path: Path, *, competition: CompetitionOptions, axis: int) ->
 
     columns = competition.columns
     series = read_series(
-        path,
-        values=columns.get("values"),
-        time=columns.get("time"),
-        labels=answer_columns(competition),
-        axis=axis,
+        path, values=columns.get("values"), time=columns.get("time"), labels=answer_columns(competition), axis=axis
     )
     joints, skeleton = series.values.shape[1:], competition.skeleton
     if skeleton and (len(joints) != 2 or joints[1] != 3 or not set(skeleton.values()) <= set(range(joints[0]))):

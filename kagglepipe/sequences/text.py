@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
-from kagglepipe.images.dataset import IGNORE_INDEX
+from kagglepipe.images.dataset import IGNORE_INDEX, Unnamed
 
 UNKNOWN = "<unk>"  # any symbol that is not in the vocabulary
 END = "<eos>"  # after the last word of a sentence, and before the first
@@ -132,7 +132,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class StreamBatches:
+class StreamBatches(Unnamed):
     """Batches of one long text, cut into B streams side by side: each batch goes on where the one before ended.
 
     Each yields ids (B, T), whether they are the begin of a stream (B,) bool, and labels (B, T), the ids one step later.
@@ -160,10 +160,6 @@ class StreamBatches:
             chosen = slice(number * self.steps, (number + 1) * self.steps)
             yield inputs[:, chosen], torch.full((self.batch_size,), number == 0), labels[:, chosen]
 
-    def contents(self, epoch: int, number: int) -> Sequence[str]:
-        """Name nothing: streams have no ids."""
-        return ()
-
 
 def of_equal_length(
     lengths: Sequence[int], batch_size: int, seed: Sequence[int] | None = None, other: Sequence[int] | None = None
@@ -188,7 +184,7 @@ def of_equal_length(
 
 
 @dataclass(frozen=True)
-class SentenceBatches:
+class SentenceBatches(Unnamed):
     """Batches of sentences of one length: ids (B, T) and labels (B, T), the ids one step later; none is padded.
 
     sentences: ids, each of two or more, with END at both ends.
@@ -207,13 +203,9 @@ class SentenceBatches:
             ids = torch.from_numpy(np.stack([self.sentences[row] for row in rows]))
             yield ids[:, :-1], ids[:, 1:]
 
-    def contents(self, epoch: int, number: int) -> Sequence[str]:
-        """Name nothing: sentences have no ids."""
-        return ()
-
 
 @dataclass(frozen=True)
-class PairBatches:
+class PairBatches(Unnamed):
     """Batches of sentences and their translations: source (B, S), target (B, T) and labels (B, T), one step later.
 
     Sources of a batch have one length S, so that none is padded; targets, of similar length, are padded by END, their
@@ -245,10 +237,6 @@ class PairBatches:
             inputs[row, : len(target) - 1] = target[:-1]
             labels[row, : len(target) - 1] = target[1:]
         return torch.from_numpy(np.stack(sources)), torch.from_numpy(inputs), torch.from_numpy(labels)
-
-    def contents(self, epoch: int, number: int) -> Sequence[str]:
-        """Name nothing: sentences have no ids."""
-        return ()
 
 
 # --- network -------------------------------------------------------------------------------------------------------

@@ -20,13 +20,7 @@ from kagglepipe.predictions.calibration import calibration_error, reliability
 from kagglepipe.predictions.crossfit import Candidate, calibrated, make_candidate
 from kagglepipe.predictions.ensemble_table import best_member, ensemble_table, header, table_cells
 from kagglepipe.predictions.evaluation import EvalRows
-from kagglepipe.predictions.frame import (
-    Probs,
-    id_fault,
-    oof_frame,
-    probabilities,
-    test_frame,
-)
+from kagglepipe.predictions.frame import Probs, id_fault, oof_frame, probabilities, test_frame
 from kagglepipe.predictions.methods import check_methods, methods_of
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.selection import adjusted, choose, gain_over, redundant_members, score_of

@@ -76,9 +76,7 @@ def run(config: Config) -> None:
         return
     run = submitted_run(config, dataset)
     if not run.is_finished:
-        raise UserError(
-            f"{run.name} is not finished, since folds are left: train them (folds.only=[]), then stage=submit"
-        )
+        raise UserError(f"{run.name} is not finished, folds are left: train them (folds.only=[]), then stage=submit")
     if options.upload:
         check_no_sample_run(run)
     dataset = at_rate_of_run(competition, dataset, run)

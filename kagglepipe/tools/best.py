@@ -241,8 +241,6 @@ def report(config: Config, tried: list[Tried], left_out: list[str], best: Run) -
         log.info("best: %s", line)
     for name in left_out:
         log.info("best: no time was left for %s: a larger training.budget tries it", name)
-    log.info(
-        "best: %s, of %d tried: chosen by this score, which is a little optimistic therefore", best.name, len(tried)
-    )
+    log.info("best: %s, of %d tried: chosen by this score, thus a little optimistic", best.name, len(tried))
     folder = store_of(config).folder
     write_json(folder / "best.json", {"metric": metric, "tried": facts, "left_out": left_out, "best": best.name})

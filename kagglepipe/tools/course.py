@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from dataclasses import fields
+from importlib.util import find_spec
 
 from kagglepipe.config import Config
 from kagglepipe.course import LESSONS, METRICS, READS
@@ -17,6 +18,7 @@ from kagglepipe.files import absolute, write_bytes
 from kagglepipe.options import CourseOptions
 
 log = logging.getLogger(__name__)
+EXTRA = ("matplotlib", "sacrebleu")
 
 
 def check(config: Config) -> None:
@@ -27,6 +29,8 @@ def check(config: Config) -> None:
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"lesson={lesson} is unknown; {hint}choose one of: {', '.join(LESSONS)}")
     check_read(lesson, options)
+    if missing := [name for name in EXTRA if lesson and not find_spec(name)]:
+        raise UserError(f"lessons need {' and '.join(missing)}, which is missing: pip install 'kagglepipe[course]'")
     for name in ("source", "heldout", "translate", "model"):
         path = getattr(options, name)
         if path is not None and not absolute(path).exists():
@@ -55,11 +59,9 @@ def run(config: Config) -> None:
         print(*(f"  {name:<15} {about}" for name, about in LESSONS.items()), sep="\n")
         return
     from kagglepipe.course.lesson import Lesson
-    from kagglepipe.course.pictures import check_matplotlib
     from kagglepipe.course.table import RUN
     from kagglepipe.training.device import choose_device, keep_freed_memory
 
-    check_matplotlib()
     keep_freed_memory()
     folder = config.outputs_dir / "course" / lesson
     folder.mkdir(parents=True, exist_ok=True)

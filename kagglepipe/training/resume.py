@@ -148,10 +148,7 @@ def capture(
 
 
 def restore(
-    tensors: dict[str, Tensor],
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: AveragedModel | None = None,
+    tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedModel | None = None
 ) -> None:
     """Restore captured tensors. Raises RuntimeError or LookupError if they are of another network."""
     load_stored(model, part(tensors, "model"))

@@ -108,7 +108,7 @@ def test_texts_that_cannot_be_learnt_are_refused(tmp_path):
 
 
 def test_models_of_other_lessons_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"has no model\.json: give the folder of a finished lesson"):
+    with pytest.raises(UserError, match=r"has no model\.json: give a finished lesson's"):
         run(lesson_of(tmp_path, model=str(tmp_path), text="a"))
     (tmp_path / "model.json").write_text('{"lesson": "next_word"}')
     with pytest.raises(UserError, match="was saved by lesson=next_word, not by next_character"):

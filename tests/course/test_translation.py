@@ -200,7 +200,7 @@ def test_what_cannot_be_translated_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"has no train\.de: give both languages"):
         run(lesson_of(tmp_path, source=str(folder)))
     (folder / "train.de").write_text("x\n")
-    with pytest.raises(UserError, match=r"has 1 pairs in train\.en and train\.de, a batch 64"):
+    with pytest.raises(UserError, match=r"has 1 pairs in train\.en, train\.de, a batch 64"):
         run(lesson_of(tmp_path, source=str(folder)))
     with pytest.raises(UserError, match=r"course\.file=.* is a folder"):
         run(lesson_of(tmp_path, translate=str(folder / "train.en"), file=str(folder)))
