@@ -1,8 +1,6 @@
 """kagglepipe: an image competition from download to a checked submission."""
 
 import os
-from importlib import import_module
-from typing import Any
 
 __version__ = "0.3.0"
 __all__ = ["Run", "UserError", "blend", "list_runs", "load", "submit", "train"]  # of api.py; types: __init__.pyi
@@ -12,8 +10,10 @@ __all__ = ["Run", "UserError", "blend", "list_runs", "load", "submit", "train"] 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import the Python interface when it is first used: every command passes through this file."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module("kagglepipe.api"), name)

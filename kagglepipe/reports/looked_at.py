@@ -31,7 +31,8 @@ def looked(
         f"{how}. An answer that comes from the border is often a watermark, a frame or a background."
     )
     if not maps:
-        return Section("looked", "What it looked at", [Text("The networks leave no map of a picture to show.")])
+        why = "There are no maps: what the networks answer from, such as the class token of a ViT, has no place."
+        return Section("looked", "What it looked at", [Text(why)])
     found = {id: shares(one) for id, one in maps.items()}
     groups: dict[str, list[str]] = {}
     for id in maps:

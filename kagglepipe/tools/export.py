@@ -32,15 +32,16 @@ def export(run: Run) -> None:
     from kagglepipe.training.onnx_export import MeanOfFolds, check_onnx, export_onnx
 
     if run.is_ensemble:
-        raise UserError(f"{run.name} is an ensemble: export a member, as run={run.metrics['members'][0]}")
+        own = f"export one, as run={run.metrics['members'][0]}"
+        raise UserError(f"{run.name} is an ensemble, whose members have inputs of their own: {own}")
     checkpoints = read_checkpoints(run.model_folders())
-    meta, preprocessing = (
-        checkpoints[0].meta,
-        checkpoints[0].preprocessing if "temporal" not in checkpoints[0].meta else None,
-    )
-    if preprocessing is None or preprocessing.bits != 8:
-        kind = f"images of {preprocessing.bits} bits" if preprocessing else meta["kind"]
-        raise UserError(f"{run.name} is of {kind}: only networks of images of 8 bits are exported, use run.predict")
+    meta = checkpoints[0].meta
+    if "temporal" in meta:
+        why = "and a recurrent network as ONNX takes one length only"
+        raise UserError(f"{run.name} is of {meta['kind']}, {why}: only networks of images are exported, use predict")
+    preprocessing = checkpoints[0].preprocessing
+    if preprocessing.bits != 8:
+        raise UserError(f"{run.name} is of images of {preprocessing.bits} bits: those of 8 are exported, use predict")
     check_onnx()
     facts = {
         "run": run.name, "classes": meta["classes"], "task": meta.get("task", "multiclass"), "folds": len(checkpoints),

@@ -6,6 +6,7 @@ of tags has one for each tag, of numbers one for each number.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def cumulative(logits: Tensor) -> Tensor:
     >>> [round(share, 3) for share in cumulative(torch.tensor([0.0, -50.0])).tolist()]
     [0.5, 0.5, 0.0]
     """
-    above = logits.sigmoid().cummin(dim=-1).values
+    above = torch.stack(list(accumulate(logits.sigmoid().unbind(-1), torch.minimum)), dim=-1)  # ONNX has no cummin
     edge = torch.ones_like(above[..., :1])
     found = torch.cat([edge, above], dim=-1) - torch.cat([above, torch.zeros_like(edge)], dim=-1)
     found = found.clamp(min=EPSILON)

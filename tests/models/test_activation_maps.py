@@ -80,3 +80,9 @@ def test_maps_of_timms_networks_leave_no_gradients(name: str, size: int, exact: 
     assert maps.shape[1] == maps.shape[2] > 1
     assert not maps.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_class_token_read_alone_has_no_map() -> None:
+    model = classifier(timm.create_model("test_vit", num_classes=0, global_pool="token"), 160)
+    images = torch.randint(0, 256, (2, 160, 160, 3), dtype=torch.uint8)
+    assert activation_maps(model, images, model.head.weight).maps.abs().max() == 0

@@ -1,8 +1,9 @@
 """Pages in Debian's chromium, and pictures of them.
 
-python -m tests.reports.browsing outputs/SLUG/RUN/report.html#SECTION FILE.png [dark | phone]
+python -m tests.reports.browsing outputs/SLUG/RUN/report.html#SECTION FILE.webp [dark | phone]
 """
 
+import io
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900",
@@ -51,4 +53,5 @@ if __name__ == "__main__":
     page, _, section = sys.argv[1].partition("#")
     with chromium() as browser, seen_as(browser, sys.argv[3] if len(sys.argv) > 3 else "light"):
         browser.get(f"{Path(page).absolute().as_uri()}#{section}")
-        browser.save_screenshot(sys.argv[2])
+        picture = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
+    picture.save(sys.argv[2])  # in the format of its suffix

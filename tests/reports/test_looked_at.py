@@ -56,6 +56,11 @@ def test_pictures_with_most_weight_at_the_border_come_first() -> None:
     assert [tile.name for tile in shelf.rows[0][1]] == ["b", "a"]
 
 
+def test_the_page_says_why_there_are_no_maps() -> None:
+    (text,) = looked({}, {}, Album(picture, 5), "run", is_exact=False).blocks
+    assert text.words.startswith("There are no maps: what the networks answer from, such as the class token of a ViT")
+
+
 @pytest.mark.slow
 def test_a_watermark_in_one_class_shows_in_the_maps(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, write_json
+from kagglepipe.models.weights import read_tensors, write_tensors
 from kagglepipe.runs.run import Run
 from kagglepipe.tools.export import export
 from kagglepipe.training import onnx_export
@@ -80,6 +82,24 @@ def test_the_file_gives_the_predictions_of_the_command(
     np.testing.assert_allclose(scope["predictions"][0], expected[2], atol=1e-4)
 
 
+def test_ordered_classes_are_exported(run_of: RunOf) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = run_of(f"images/{NAMES[0]}")
+    for folder in run.model_folders():  # of three classes: two outputs, of being above the first and the second
+        tensors = read_tensors(folder / "model.safetensors")
+        write_tensors(folder / "model.safetensors", {name: value[:2].clone() for name, value in tensors.items()})
+        write_json(folder / "model.json", {**read_json(folder / "model.json"), "task": "ordinal"})
+    export(run)
+    checkpoints = read_checkpoints(run.model_folders())
+    expected = run_probabilities(checkpoints, photos(), range(4), backend=BACKEND)
+    views = checkpoints[0].preprocessing.views(photos())
+    images = np.stack([views[row, 0] for row in range(4)])
+    (found,) = onnxruntime.InferenceSession(run.folder / "onnx" / "model.onnx").run(None, {"images": images})
+    assert found.shape == (4, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_a_file_that_differs_from_torch_is_not_kept(run_of: RunOf, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxscript")
     run = run_of(f"images/{NAMES[0]}")
@@ -94,9 +114,12 @@ def test_a_file_that_differs_from_torch_is_not_kept(run_of: RunOf, monkeypatch: 
     [
         (
             "images/ensemble-mean-4f9760fc",
-            f"^ensemble-mean-4f9760fc is an ensemble: export a member, as run={NAMES[1]}$",
+            f"is an ensemble, whose members have inputs of their own: export one, as run={NAMES[1]}$",
         ),
-        ("clips/test_efficientnet-lstm-head-641ad190", "is of video: only networks of images of 8 bits are exported"),
+        (
+            "clips/test_efficientnet-lstm-head-641ad190",
+            "is of video, and a recurrent network as ONNX takes one length only: only networks of images are exported",
+        ),
         (f"images/{NAMES[0]}", r"^export needs onnx and onnxscript: type pip install 'kagglepipe\[onnx\]'$"),
     ],
 )
