@@ -6,7 +6,7 @@
 
 Options are those of the command line: keywords for groups and options at the top (`model="lite0"`, `seed=1`), texts for
 all others (`"training.lr=1e-3"`). What a command would print as one line is raised as `UserError` with the same words.
-Messages go to the logger `kagglepipe`, which shows nothing unless the program sets up logging.
+Messages go to the logger `kagglepipe`, of which Python shows warnings only unless the program sets up logging.
 """
 
 from __future__ import annotations

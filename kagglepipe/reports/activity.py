@@ -21,9 +21,9 @@ def along(
 ) -> Section:
     """Make the section. times: of the steps, (T,). units: name -> (T, H), `state` in [-1, 1]. frames: of the item."""
     how = (
-        f"{words} A row is a hidden unit, the one that is moved first on top. A gate is blue where it is open: the "
-        "input gate writes to the cell, the forget gate keeps what it holds, the output gate shows it. A state is blue "
-        "above 0, orange below."
+        f"{words} A row is a hidden unit; rows are ordered by when their state is largest. A gate is blue where it is "
+        "open: the input gate writes to the cell, the forget gate keeps what it holds, the output gate shows it. A "
+        "state is blue above 0, orange below."
     )
     shelf = [Shelf("Its frames", [("", frames)])] if frames else []
     chart = Chart("Hidden units over time", strips(times, units), is_wide=True)

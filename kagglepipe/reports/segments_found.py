@@ -69,7 +69,7 @@ def events_found(found: Found) -> Section:
         for name, (own, true) in by_class.items()
     ]
     header = ("class", "true events", *(f"within {one:g}" for one in found.tolerances))
-    how = "An event is found at a peak of the smoothed probabilities; the paler a mark, the lower that is."
+    how = "Events are peaks of probabilities, smoothed as chosen on all videos; the paler a mark, the lower its peak."
     charts = [Chart(video, timeline(video, found), is_wide=True) for video in sorted(found.timelines)[:MOST_VIDEOS]]
     return Section("events", "Events", [Text(how), Table("Average precision", header, rows), *charts])
 

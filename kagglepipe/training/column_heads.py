@@ -209,14 +209,20 @@ class ColumnHeadFitter:
         return np.asarray(losses.argmin(axis=0), np.intp)
 
     def history(self, fold: int) -> list[dict[str, float]]:
-        """Mean inner loss over the columns for each C, as rows of log.csv."""
+        """Mean inner loss over the columns for each C, as rows of log.csv; without inner folds the C taken, and NaN."""
+        if not self._has_inner_folds(fold):
+            return [{"regularisation": self.grid[len(self.grid) // 2], "inner_loss": np.nan}]
         means = self._mean_losses(fold).mean(axis=1).tolist()
         return [{"regularisation": c, "inner_loss": loss} for c, loss in zip(self.grid, means, strict=True)]
+
+    def _has_inner_folds(self, fold: int) -> bool:
+        """Whether there is a choice, and two other folds to make it by."""
+        return len(self.grid) > 1 and len(np.unique(self.folds[self.folds != fold])) > 1
 
     def _mean_losses(self, fold: int) -> Columns:
         """Mean inner losses (G, O) on the rows outside `fold`; the least is in the middle without inner folds."""
         others = [int(f) for f in np.unique(self.folds) if f != fold]
-        if len(self.grid) == 1 or len(others) < 2:
+        if not self._has_inner_folds(fold):
             steps = np.abs(np.arange(len(self.grid)) - len(self.grid) // 2).astype(np.float64)
             return np.repeat(steps[:, None], self.targets.shape[1], axis=1)
         total = sum(self._losses_without(*sorted((fold, other)))[other] for other in others)

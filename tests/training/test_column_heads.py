@@ -171,6 +171,16 @@ def test_each_column_has_the_c_of_least_inner_loss() -> None:
     np.testing.assert_allclose(found, expected.mean(axis=1), rtol=2e-3)
 
 
+@pytest.mark.parametrize(("grid", "count"), [(GRID, 2), ([0.5], 3)])
+def test_a_choice_that_was_not_made_has_no_loss(grid: list[float], count: int) -> None:
+    x, scores, _ = problem()
+    fitter = ColumnHeadFitter([x], tags_of(scores), np.arange(90) % count, task="multilabel", grid=grid)
+    ((c, loss),) = [row.values() for row in fitter.history(0)]
+    assert c == sorted(grid)[len(grid) // 2]
+    assert np.isnan(loss)
+    assert fitter.choose(0).tolist() == [len(grid) // 2] * 3
+
+
 def test_labels_of_the_fold_itself_change_neither_choice_nor_fit() -> None:
     x, scores, folds = problem()
     other = scores.copy()
