@@ -338,8 +338,8 @@ class CompetitionOptions(Options, group="competition"):
     )
     on_bad_image: str = option(
         "error",
-        "Stop at an undecodable file, or a row of labels whose file is missing; or skip and list it (in the test: "
-        "predict the class shares).",
+        "Stop at an undecodable file, or a row of labels or of the test whose file is missing; or skip and list it (in "
+        "the test: predict the class shares).",
         choices=("error", "skip"),
         stages="download | prepare | predict | detect",
     )
@@ -397,7 +397,9 @@ class CompetitionOptions(Options, group="competition"):
             if not all(isinstance(one, str) for one in names):
                 raise UserError(f"competition.columns.{column}={name} must name a column, in quotes if it is a number")
         if "answer_id" in self.columns and (self.kind != "image" or self.finds_segments):
-            raise UserError("competition.columns.answer_id is of several images with one answer: leave it out")
+            raise UserError(
+                "competition.columns.answer_id is of several images with one answer, not videos or series: leave it out"
+            )
         if self.skeleton and set(self.skeleton) != set(JOINTS):
             raise UserError(f"competition.skeleton names {sorted(self.skeleton)}; it needs {', '.join(JOINTS)}")
         if self.hidden is not None and self.per_class is not None:

@@ -110,7 +110,8 @@ def _from_tables(
     labels, missing = with_files(labels, names, "video", str(competition.labels), competition)
     known, file_notes = _read_files(root, competition, names, tables)
     _check_columns(root, competition, tables)
-    facts, left = join_metadata(_facts(found, labels, known, competition), all_files, competition, root)
+    items = [*found, *asked["path"][~asked["path"].isin(found)]]  # also those that have no file
+    facts, left = join_metadata(_facts(items, labels, known, competition), all_files, competition, root)
     files, unlisted = _files(facts, labels, competition, known, asked)
     labels = labels.assign(video=labels["path"].map(dict(zip(files["path"], files["video"], strict=True))))
     is_test = labels["video"].isin(files.loc[files["split"] == "test", "video"])

@@ -13,7 +13,8 @@ from kagglepipe.text import first_three
 
 GROUP_WORDS = {"patient", "subject", "driver", "person", "speaker", "user", "group", "scene", "original", "source",
                "participant", "individual", "session", "player", "rider", "owner", "animal", "match", "game", "slide",
-               "case", "recording", "location", "author", "recordist", "lesion"}  # fmt: skip
+               "case", "recording", "location", "author", "recordist", "lesion", "actor", "performer", "signer",
+               "singer", "collector", "donor", "machine", "device", "engine"}  # fmt: skip
 MIN_GROUPS = 5  # fewer do not make folds
 MAX_GROUPED = 0.9  # groups a row: more are no groups
 NUMBERED = re.compile(r"(?P<head>.*\d.*)(?P<tail>[_-][a-zA-Z]*)(?P<number>\d+)")  # 00003_00029, v_walk_g01_c04

@@ -110,6 +110,8 @@ def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: S
     if forms[best] >= FIT_SHARE:
         if labels is None and _repeat(best, sorted(set(sources.media) - set(chosen))):
             found.set("id", "path", f"a {best} is that of several items to train on")
+        elif sources.kind != "image" and _repeat(best, sources.media):
+            found.set("id", "path", f"a {best} is that of an item to train on and of one to classify")
         else:
             found.set("id", best, "as in the sample submission")
         return

@@ -194,6 +194,17 @@ def with_each_part(rows: pd.DataFrame, names: FileNames, item: str, competition:
 SKIP = ", or leave out such rows with competition.on_bad_image=skip"
 
 
+def are_needed(items: "pd.Series[str]", names: FileNames, competition: CompetitionOptions) -> "pd.Series[bool]":
+    """Whether the file of each item has to be there: of all, but with competition.on_bad_image=skip of those that are.
+
+    Where no file is there, the names are wrong, and all are needed.
+    """
+    if competition.on_bad_image == "error":
+        return pd.Series(True, items.index)
+    is_there = names.are_there(items) | (items == "")
+    return is_there | (not is_there.any())
+
+
 def with_files(
     labels: pd.DataFrame, names: FileNames, item: str, table: str, competition: CompetitionOptions
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -202,10 +213,7 @@ def with_files(
     Raises UserError for a row whose file is missing, which competition.on_bad_image=skip leaves out.
     """
     labels = with_each_part(labels, names, item, competition)
-    is_there = pd.Series(True, labels.index)
-    if competition.on_bad_image == "skip":
-        is_there = names.are_there(labels[item]) | (labels[item] == "")
-        is_there |= not is_there.any()
+    is_there = are_needed(labels[item], names, competition)
     left, missing = labels[is_there], labels[item][~is_there]
     notes = [f"{len(missing)} rows of {table} have no file and were left out: {first_three(missing)}"]
     left = left.assign(path=names.paths(left[item], table, competition.kind, mend=SKIP))

@@ -160,7 +160,7 @@ class _Walk:
             except OSError as error:
                 if not self.is_ignored(folder / entry.name):
                     raise self.broken(folder / entry.name, error) from error
-                yield name, is_left_out or _is_leftover(entry.name) or not is_medium(Path(entry.name))
+                yield name, is_left_out or _is_leftover(entry.name) or suffix_of(entry.name) not in MEDIA
                 continue
             if is_folder and here not in above:
                 yield from self.entries(f"{name}/", above | {here}, is_linked=inside)
@@ -235,11 +235,6 @@ def _is_leftover(name: str) -> bool:
     name = name.lower()
     hidden = name.startswith(".") and suffix_of(name) not in MEDIA  # .gitkeep, .DS_Store; not .a.jpg
     return name in IGNORED or name.startswith(("._", "~$")) or hidden
-
-
-def is_medium(path: Path) -> bool:
-    """Whether a file has the suffix of an image, a video or a series."""
-    return path.suffix.lower() in MEDIA
 
 
 def ignored_folder(path: Path) -> str | None:

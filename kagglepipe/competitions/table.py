@@ -101,9 +101,9 @@ def list_images(files: Sequence[str], competition: CompetitionOptions, root: Pat
         classes = known_classes(competition.classes, found, where, form=competition.form)
         notes = [*notes, *absent_note(competition.classes, classes)]
     check_outputs(classes, frame.loc[is_train, "target"], competition)
-    return Listing(
-        frame.sort_values(["id", "split"], ignore_index=True), classes, [*outside, *copies], [*notes, *note_of(copies)]
-    )
+    if copies:
+        notes = [*notes, f"{len(copies)} images to classify are there in a second format: {first_three(copies)}"]
+    return Listing(frame.sort_values(["id", "split"], ignore_index=True), classes, [*outside, *copies], notes)
 
 
 def item_ids(rows: pd.DataFrame, competition: CompetitionOptions) -> list[str]:
@@ -140,11 +140,6 @@ def _without_other_formats(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
     best = ranks.groupby([frame["split"], frame["id"]]).transform("min")
     is_copy = (frame["split"] == "test") & (ranks > best)
     return frame[~is_copy], sorted(frame["path"][is_copy])
-
-
-def note_of(copies: Sequence[str]) -> list[str]:
-    """A note on test images that were left out since another format of theirs is there."""
-    return [f"{len(copies)} images to classify are there in a second format: {first_three(copies)}"] if copies else []
 
 
 def _check_unique(frame: pd.DataFrame, competition: CompetitionOptions) -> None:
@@ -242,7 +237,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
     asked = read_tests(root, files, competition, FileNames(others, suffixes=IMAGES))
     if asked is None:
         test = find_test_folder(others, competition.test)
-        asked = pd.DataFrame({"path": [file for file in others if in_test_folder(file, test)]}, dtype=str)
+        asked = pd.DataFrame({"path": [file for file in pictures_of(others) if in_test_folder(file, test)]}, dtype=str)
     names = FileNames(others, last=set(asked["path"]), suffixes=IMAGES)
     labels, missing = with_files(labels, names, "file", name, competition)
     known, repeated = one_row_a_file(with_all_tags(labels, competition), name)
@@ -256,7 +251,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
         raise UserError(f"{name} labels no image to train on, only {len(known)} to be classified; label others")
     if is_test.any():
         notes = [*notes, f"{is_test.sum()} labels of {name} are of images to classify, and were not looked at"]
-    tests = pd.concat([asked[asked["path"].isin(pictures_of(others))], known[is_test]]).drop_duplicates("path")
+    tests = pd.concat([asked, known[is_test]]).drop_duplicates("path")
     train, tests = train.assign(split="train", target=train["label"]), tests.assign(split="test", target=None)
     rows = pd.concat([train, tests.assign(group=None, fold=None)]).reindex(columns=ROW_COLUMNS)
     placed = {*rows["path"], *tables}

@@ -6,15 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import FileNames, find_table, in_test_folder
+from kagglepipe.competitions.filenames import FileNames, find_table, in_test_folder, spelt
 from kagglepipe.competitions.item_tables import read_columns, tables_of_items
-from kagglepipe.competitions.label_tables import check_ids, item_column, with_each_part
+from kagglepipe.competitions.label_tables import are_needed, check_ids, item_column, with_each_part
 from kagglepipe.competitions.spreadsheet import column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256
 from kagglepipe.options import CompetitionOptions
 
+ANSWER = ", or answer such rows by the class shares with competition.on_bad_image=skip"
 LISTS = (".csv", ".tsv", ".txt", ".json", ".csv.gz", ".csv.zip")
 
 
@@ -62,8 +63,9 @@ def read_tests(
 
     None where a folder has them.
 
-    A table of pixels is a list, too, of its rows. Raises UserError as `find_test_list`, for an item that is not there,
-    and for columns of ids without a list, or without ids in it.
+    A table of pixels is a list, too, of its rows. The path of an item without a file, with
+    competition.on_bad_image=skip, is its name, which cannot be read. Raises UserError as `find_test_list`, for an item
+    that is not there, and for columns of ids without a list, or without ids in it.
     """
     listed = find_test_list(files, competition)
     if listed is None:
@@ -80,10 +82,18 @@ def read_tests(
     if listed in tables_of_items(files, competition):
         return None
     table = with_each_part(_read_list(root / listed, competition), names, "item", competition)
-    table["path"] = names.paths(table["item"], listed, competition.kind)
+    needed = are_needed(table["item"], names, competition)
+    found = iter(names.paths(table["item"][needed], listed, competition.kind, mend=ANSWER))
+    rows = zip(table["item"], needed, strict=True)
+    table["path"] = [next(found) if is_needed else _missing_path(item) for item, is_needed in rows]
     if "id" in table:
         check_ids(table["id"], listed, competition)
     return table.drop_duplicates("path")
+
+
+def _missing_path(item: str) -> str:
+    """A path inside the source for an item without a file."""
+    return "/".join(part for part in spelt(item).split("/") if part != "..")
 
 
 def _read_list(path: Path, competition: CompetitionOptions) -> pd.DataFrame:

@@ -6,7 +6,7 @@ found early.
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 from kagglepipe.competitions.dataset import REPORT, Dataset
 from kagglepipe.competitions.labels import positive_class
 from kagglepipe.competitions.spreadsheet import Cells, pivoted
+from kagglepipe.competitions.test_lists import ANSWER
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import CompetitionOptions
@@ -31,7 +32,7 @@ from kagglepipe.predictions.submission import (
 )
 from kagglepipe.predictions.written_answers import Writing
 from kagglepipe.runs.answers import as_spelt, fitting_ids, items_asked, read_answers, read_segment_answers, table_path
-from kagglepipe.text import quoted_three
+from kagglepipe.text import first_three, quoted_three
 
 log = logging.getLogger(__name__)
 COLUMN_FORMS = ("probabilities", "pairs")  # a probability for each class or tag
@@ -76,6 +77,8 @@ def check_separator(competition: CompetitionOptions, classes: list[str]) -> None
 def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
     """Columns of a submission with an answer for each item. Raises UserError if it is not possible."""
     contract, columns = check_contract(competition, dataset)
+    if lost := without_item(contract["ids"], items_asked(dataset)):
+        log.warning("prepare: %d ids have no file, and will get the class shares: %s", len(lost), first_three(lost))
     if competition.form == "probability" and not dataset.nothing_to_classify:
         log_positive("prepare", competition, dataset.classes, contract)
     log_positive_of_metric(competition, dataset.classes, contract)
@@ -177,8 +180,9 @@ def pairs_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, Any
 def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: Iterable[str]) -> None:
     """Raises UserError if a sample submission has an id that no test item has."""
     asked, known = list(asked), items_asked(dataset)
-    strange = [id for id, ours in zip(asked, as_spelt(asked, known), strict=True) if ours not in known]
-    if not strange:
+    strange = without_item(asked, known)
+    some = 0 < len(strange) < len(asked)
+    if not strange or (some and competition.on_bad_image == "skip"):
         return
     name, noun = competition.sample_submission, competition.noun
     forms = fitting_ids(asked, known.values())
@@ -192,7 +196,13 @@ def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: Iterable
         mend = f"mend {name}, or check competition.test={competition.test} and competition.id"
     raise UserError(
         f"{name} asks for {quoted_three(strange)}, which no {noun} to classify are called ({there}): {mend}"
+        f"{ANSWER if some else ''}"
     )
+
+
+def without_item(asked: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """Those ids of a sample submission that no test item has. known: as of `items_asked`."""
+    return [id for id, ours in zip(asked, as_spelt(asked, known), strict=True) if ours not in known]
 
 
 def log_positive(stage: str, competition: CompetitionOptions, classes: list[str], contract: dict[str, Any]) -> None:

@@ -196,6 +196,7 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
     missing = set(contract["ids"]) - set(test["id"])
     spelt = as_spelt((one.id for one in dataset.unreadable), missing)
     lost = [replace(one, id=id) for one, id in zip(dataset.unreadable, spelt, strict=True) if id in missing]
+    lost += [Unreadable(id, id, "no file") for id in sorted(missing - {one.id for one in lost})]
     if lost:
         test = pd.concat([test, constant_answers(dataset, [one.id for one in lost])], ignore_index=True)
     test = test.assign(**{name: 0.0 for name in contract["classes"] if name not in dataset.classes})

@@ -682,6 +682,18 @@ def pets() -> Files:
     }
 
 
+def machine_states() -> Files:
+    """Series by number, from 1 in each folder, labelled in a JSON with the machine of each."""
+    names, states = [f"{n + 1:03d}" for n in range(COUNT)], ("fine", "worn, loose")
+    rows = [{"file": f"{one}.csv", "state": states[n % 2], "machine": n // 3} for n, one in enumerate(names)]
+    return {
+        **{f"train/{one}.csv": csv("t,x", [(0, 1), (1, 2)]) for one in names},
+        **{f"test/{one}.csv": csv("t,x", [(0, 1), (1, 2)]) for one in names[:ASKED]},
+        "about.json": json.dumps(rows),
+        "sample_submission.csv": csv("recording,state", [(one, "fine") for one in names[:ASKED]]),
+    }
+
+
 def whales() -> Files:
     """The individuals to be ranked, and their species, in the table of labels."""
     names = [f"{n:012x}" for n in range(7)]
@@ -765,6 +777,6 @@ UNLISTED: dict[str, Callable[[], Files]] = {
         skin_lesions, sign_language, urban_sounds, sensor_sequences, hundred_sports, fisheries,
         facial_expressions, pixels_in_cells, herbarium, proteins, museum, catheters, retinopathy, bone_ages, crowds,
         keypoints, brain_votes, a_row_a_tag, stroke_clots, mammograms, brain_scans, pets, whales, hotels, plant_traits,
-        traffic_signs, chest_xrays, environmental_sounds,
+        traffic_signs, chest_xrays, environmental_sounds, machine_states,
     )
 }  # fmt: skip

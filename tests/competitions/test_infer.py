@@ -114,6 +114,8 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
         ("sign_language", {"kind": "image", "items": "sign_mnist_train.csv", "test": "sign_mnist_test.csv"}),
         ("urban_sounds", {"kind": "audio", "columns": {"item": "slice_file_name", "label": "class", "fold": "fold",
                                                      "start": None, "end": None}}),
+        ("machine_states", {"kind": "series", "labels": "about.json", "id": "path", "test": "test",
+                            "columns": {"item": "file", "label": "state", "group": "machine"}}),
         ("sensor_sequences", {"kind": "series", "metadata": "train.csv",
                               "columns": {"item": "sequence", "label": "state", "group": "subject", "time": "step"}}),
         ("hundred_sports", {"columns": {"item": "filepaths", "label": "labels", "split": "data set"}}),

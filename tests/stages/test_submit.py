@@ -265,6 +265,34 @@ def test_an_image_that_cannot_be_read_gets_the_class_shares_and_is_named(
     assert list(read_json(tmp_path / "submissions/one.json")["unreadable"]) == ["img2.png"]
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["sample", "list and sample"])
+def test_an_id_without_an_image_gets_the_class_shares_where_that_is_typed(
+    listed: bool, toy: Path, at: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As petfinder's pets without photos."""
+    asked = ["red12.png", "gone.png", "img2.png"]
+    (toy / "sample.csv").write_text("id,label\n" + "".join(f"{name},red\n" for name in asked))
+    (toy / "list.csv").write_text("file\n" + "".join(f"../test/{name}\n" for name in asked))
+    options = ["competition.id=name", SAMPLE[0], *(["competition.test=list.csv"] if listed else [])]
+    with pytest.raises(UserError, match=r"gone\.png.* answer such rows by the class shares with .*on_bad_image=skip"):
+        run_command(at("stage=prepare", *options))
+    options.append("competition.on_bad_image=skip")
+    make_run(lambda *overrides: at(*options, *overrides))
+    assert any("will get the class shares" in line and "gone.png" in line for line in caplog.messages)
+    run_command(at("stage=submit", *options))
+    assert "submit: 1 of the items to classify cannot be read and got the class shares: " in caplog.text
+    found = submitted(tmp_path).set_index("id")["label"]
+    assert found.index.tolist() == asked
+    assert found["gone.png"] == "blue"  # the first of the largest classes
+    assert list(read_json(tmp_path / "submissions/one.json")["unreadable"]) == ["gone.png"]
+
+
+def test_ids_of_which_none_has_an_image_stay_refused(toy: Path, at: At) -> None:
+    (toy / "sample.csv").write_text("id,label\na,red\nb,red\n")
+    with pytest.raises(UserError, match=r"asks for 'a', 'b', which no images to classify are called"):
+        run_command(at("stage=prepare", "competition.id=name", SAMPLE[0], "competition.on_bad_image=skip"))
+
+
 def test_a_table_of_before_that_left_such_images_out_is_made_anew(toy: Path, at: At, tmp_path: Path) -> None:
     (toy / "test/img2.png").write_bytes(b"")
     run_command(at("stage=prepare", "competition.on_bad_image=skip"))
