@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from measure import make_parser
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import make_folds
 from kagglepipe.files import write_bytes, write_parquet
 from kagglepipe.options import CompetitionOptions, TrainingOptions
@@ -59,7 +60,7 @@ class DrawnLearner:
     def __init__(self, features: np.ndarray) -> None:
         self.features = features
 
-    def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame) -> np.ndarray:
+    def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame, view: int = 0) -> np.ndarray:
         """Probabilities (len(rows), C)."""
         head: Head = result.network
         return head.predict(self.features[rows["row"].to_numpy()])
@@ -93,7 +94,7 @@ def whole_way(options: Any) -> None:
         with step("folds"):
             columns = (train[name].tolist() for name in ("id", "target", "group"))
             train = train.merge(make_folds(*columns, count=5, seed=0), on="id")
-        folds = train["fold"].to_numpy()
+        folds, dataset = train["fold"].to_numpy(), Dataset(table, train, classes, Path(place), "", "")
         with step("sums of the features of five folds"):
             fitter = DiscriminantFitter([features[: options.rows]], labels, folds, grid=GRID, classes=options.classes)
             for fold in range(5):
@@ -103,10 +104,8 @@ def whole_way(options: Any) -> None:
             with step(f"fold {fold}: head, predictions, files"):
                 result, learner = FoldResult([], fitter.fit(fold)), DrawnLearner(features)
                 for name, rows, found in (("oof", train[folds == fold], oofs), ("test", test, tests)):
-                    write_parquet(
-                        Path(place) / f"{name}-{fold}.parquet", predicted(learner, result, Path(place), rows, classes)
-                    )
                     found.append(Path(place) / f"{name}-{fold}.parquet")
+                    write_parquet(found[-1], predicted(learner, result, Path(place), rows, dataset))
         with step("oof.parquet and test.parquet merged"):
             oof = merge_folds([read_frame(file) for file in oofs], train["id"])
             write_parquet(Path(place) / "oof.parquet", oof)

@@ -68,10 +68,14 @@ def steps(name: str, recipe: TrainingOptions, times: int) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
 
-    tell("step: kagglepipe, the first", timed(lambda: loop.step([images], labels)), rows)
-    tell("step: kagglepipe", steady(lambda: loop.step([images], labels), times), rows)
+    tell("step: kagglepipe, the first", timed(lambda: loop.step([images], labels, loop.loss)), rows)
+    tell("step: kagglepipe", steady(lambda: loop.step([images], labels, loop.loss), times), rows)
     less = max(1, rows // 2 - 1)
-    tell("step: kagglepipe, the first of fewer rows", timed(lambda: loop.step([images[:less]], labels[:less])), less)
+    tell(
+        "step: kagglepipe, the first of fewer rows",
+        timed(lambda: loop.step([images[:less]], labels[:less], loop.loss)),
+        less,
+    )
     tell("step: bare", steady(bare, times), rows)
     if DEVICE.type == "cuda":
         print(f"{'peak of GPU memory':<44}{torch.cuda.max_memory_allocated() / 1e9:9.2f} GB", flush=True)

@@ -101,7 +101,7 @@ def epochs(learner: SequenceLearner) -> None:
     whole = CnnLstm(learner.network.model, model).to(device)
     fitting = replace(training, epochs=1)
     optimiser, precision = make_optimiser(whole, fitting), learner.runtime.training_precision
-    end_to_end = timed(whole, learner.clip_batches(rows), optimiser, fitting, precision)
+    end_to_end = timed(whole, learner.clip_batches(rows, examples), optimiser, fitting, precision)
     print(f"epoch of {len(examples)} clips: temporal head {head:.2f} s, end to end {end_to_end:.1f} s, "
           f"1/{end_to_end / head:.0f}")  # fmt: skip
 
