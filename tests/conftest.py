@@ -55,6 +55,32 @@ def _nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+AS_IMPORTED = {"threads": 1, "precision": "highest", "dtype": "torch.float32", "is_deterministic": False,
+               "has_gradients": True, "is_inference": False, "autocasts": False}  # fmt: skip
+
+
+def torch_settings() -> dict[str, object]:
+    """What decides how torch rounds, for the whole process; as it is imported where it is not yet."""
+    if (torch := sys.modules.get("torch")) is None:
+        return AS_IMPORTED
+    return {
+        "threads": torch.get_num_threads(),
+        "precision": "highest" if torch.cuda.is_available() else torch.get_float32_matmul_precision(),  # see device.py
+        "dtype": str(torch.get_default_dtype()),
+        "is_deterministic": torch.are_deterministic_algorithms_enabled(),
+        "has_gradients": torch.is_grad_enabled(),
+        "is_inference": torch.is_inference_mode_enabled(),
+        "autocasts": torch.is_autocast_enabled("cpu"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_imported() -> Iterator[None]:
+    """No test leaves torch with other settings: the bits of later ones would depend on the order of tests."""
+    yield
+    assert torch_settings() == AS_IMPORTED
+
+
 @pytest.fixture(scope="session")
 def processes() -> "ForkServerContext":
     """Makes processes that have torch and the package loaded when they begin: one costs milliseconds, not seconds."""

@@ -102,8 +102,11 @@ def test_the_same_command_from_nothing_gives_the_same_bytes(name: str, at: At, t
 
 def test_the_lstm_sees_what_the_same_frames_in_any_order_do_not_show(at: At) -> None:
     run_command(at("pieces", "stage=train"))
-    metrics = read_json(the_run(at("pieces")) / "metrics.json")
-    assert metrics["score"] > 0.9  # what is left depends on the processor: 1.0 on most, one clip of 21 wrong on others
+    run = the_run(at("pieces"))
+    metrics = read_json(run / "metrics.json")
+    how = [pd.read_csv(run / f"fold_{fold}/log.csv").tail(1).to_dict("records") for fold in (0, 1)]
+    how += [read_json(run / "fold_0/model.json")["precision"], metrics["machine"]]
+    assert metrics["score"] > 0.9, how  # rounding takes no clip: features 0.2 % off leave all 21 right
     assert metrics["linear"]["score"] < 0.8
     gain = metrics["accuracy_over_linear"]
     assert gain["difference"] == pytest.approx(metrics["score"] - metrics["linear"]["score"])

@@ -7,7 +7,6 @@ import logging
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from kagglepipe.kaggle.client import Limits
 
 log = logging.getLogger(__name__)
-MIN_PYTHON = (3, 11)
 ENOUGH_GB, GB = 10.0, 10**9  # of free disk for an image competition
 MAX_SKEW = 60.0  # seconds; signed addresses and tokens are valid for minutes
 AREAS = {"auth": "token", "rules": "rules", "denied": "competition", "missing": "competition"}  # of Kaggle's refusals
@@ -54,11 +52,7 @@ def run(config: Config) -> None:
 
 def findings(config: Config) -> Iterator[Finding]:
     """All findings, quick ones first."""
-    version = f"Python {platform.python_version()}"
-    if sys.version_info >= MIN_PYTHON:
-        yield Finding("ok", version)
-    else:
-        yield Finding("mend", f"{version}: kagglepipe needs 3.11 or later; type python3.12 -m venv .venv")
+    yield Finding("ok", f"Python {platform.python_version()}")
     yield check_disk(config.root)
     competition = config.competition
     for area, check in {

@@ -245,8 +245,8 @@ def machine_now(then: dict[str, Any]) -> dict[str, Any]:
         return {}
     from kagglepipe.training.device import choose_device, describe_machine, use_threads
 
-    use_threads(then.get("threads"))
-    return describe_machine(choose_device("cpu" if then.get("device") == "cpu" else "auto"))
+    with use_threads(then.get("threads")):
+        return describe_machine(choose_device("cpu" if then.get("device") == "cpu" else "auto"))
 
 
 def environment() -> str:
@@ -269,10 +269,10 @@ def make_again(
 
     made: dict[str, Run] = {}
     for name, config in configs.items():
-        use_threads(submission.runs[name]["machine"].get("threads"))
         if teacher := submission.runs[name].get("teacher"):
             config = replace(config, training=replace(config.training, teacher=str(made[teacher].folder)))
-        run_stages(config, ("train",))
+        with use_threads(submission.runs[name]["machine"].get("threads")):
+            run_stages(config, ("train",))
         made[name] = run_of(config, dataset)
     outputs, name = PathsOptions(last.paths.root, str(folder)), submission.run.name
     if submission.members:

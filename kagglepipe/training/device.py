@@ -4,6 +4,8 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,9 +207,14 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def use_threads(count: int | None) -> None:
-    """Set torch's number of threads, by which sums are rounded; None: leave it."""
+@contextmanager
+def use_threads(count: int | None) -> Iterator[None]:
+    """Set torch's number of threads, by which sums are rounded, within the block; None: leave it."""
     import torch
 
-    if count is not None:
-        torch.set_num_threads(count)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -20,6 +20,7 @@ from kagglepipe.training.device import (
     keep_freed_memory,
     make_deterministic,
     use_fast_kernels,
+    use_threads,
 )
 from tests.conftest import Outcome
 
@@ -184,6 +185,18 @@ def test_deterministic_ones_are_chosen_whatever_an_earlier_job_wanted(
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     use_fast_kernels()
     assert kernels()[:3] == (False, False, "high")
+
+
+def test_threads_are_set_within_a_block_alone() -> None:
+    before = torch.get_num_threads()
+    with use_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with pytest.raises(KeyError), use_threads(before + 1):
+        raise KeyError
+    assert torch.get_num_threads() == before
+    with use_threads(None):
+        assert torch.get_num_threads() == before
 
 
 def test_looking_for_a_gpu_imports_no_torch() -> None:
