@@ -9,13 +9,11 @@ from kagglepipe.competitions.infer_sources import FIT_SHARE, NAMED_SHARE, Infere
 from kagglepipe.competitions.infer_tasks import Task
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.competitions.timed_columns import ENDS, FRAMES, SCORES, STARTS, TIMES
 from kagglepipe.errors import UserError
 from kagglepipe.options import EVENT_SCORE, SEGMENT_SCORES
 from kagglepipe.text import first_three
 
-TIMES = ("time", "timestamp", "time_s", "seconds", "second", "sec", "t", "moment")
-STARTS = ("start", "begin", "onset", "start_time", "t_start", "start_s")
-ENDS = ("end", "stop", "offset", "end_time", "t_end", "end_s")
 LABELS = ("event", "label", "action", "activity", "class", "class_name", "behavior", "behaviour", "target", "category")
 BOUNDS = ("start", "end")  # labels that begin and end the parts of a video that are annotated
 BACKGROUND = "none"
@@ -66,6 +64,11 @@ def asked_form(sources: Sources) -> str | None:
     answers = {target.casefold() for target in sources.targets}
     if answers & set(STARTS) and answers & set(ENDS):
         return "segments"
+    if sources.kind == "video" and (frames := answers & set(FRAMES)) and answers & set(SCORES):
+        raise UserError(
+            f"the sample submission asks for {first_three(sorted(frames))}, and times are seconds here, not frames: "
+            "divide those of labels and sample submission by the frame rate, in a column time, or start and end"
+        )
     return "events" if answers & set(TIMES) and len(answers) > 1 else None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from kagglepipe.competitions.timed_columns import timed_columns
 from kagglepipe.errors import UserError
 from kagglepipe.text import quoted_three
 
@@ -12,8 +13,7 @@ TOLERANCE = 1e-6
 
 
 def event_columns(header: Sequence[str] | None) -> dict[str, str]:
-    """Column of the submission for video, time, label and score; of a sample the first and second without those names
-    are video and label.
+    """Column of the submission for video, time, label and score, in its order; of a sample as in `timed_columns`.
 
     Raises UserError for a sample that has other columns.
 
@@ -21,14 +21,13 @@ def event_columns(header: Sequence[str] | None) -> dict[str, str]:
     {'video': 'video_id', 'time': 'time', 'label': 'event', 'score': 'score'}
     """
     names = list(EVENT_COLUMNS if header is None else header)
-    known = {name.strip().casefold(): name for name in names}
-    others = [name for name in names if name.strip().casefold() not in ("time", "score")]
-    if len(names) != 4 or not {"time", "score"} <= known.keys():
+    columns = timed_columns(("video", "time", "label", "score"), names)
+    if columns is None:
         raise UserError(
             f"the sample submission has columns {names}, competition.form=events makes a column for the video, time, a "
             "column for the event, and score"
         )
-    return {"video": others[0], "time": known["time"], "label": others[1], "score": known["score"]}
+    return columns
 
 
 def build_events(events: pd.DataFrame, *, ends: Mapping[str, float], header: Sequence[str] | None) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.metrics import class_fault, find_metric, other_metrics
 from kagglepipe.predictions.own_metric import is_out_of_reach, try_own_metric
-from kagglepipe.text import first_three
+from kagglepipe.text import first_three, quoted_three
 
 LABEL_FORMS = ("index", "name")  # of which a grader learns only the most probable class
 
@@ -33,17 +33,22 @@ def check_metric(competition: CompetitionOptions, classes: int | None) -> None:
 
 
 def check_numbers(competition: CompetitionOptions, targets: Mapping[str, str], classes: Sequence[str]) -> None:
-    """Raises UserError for numbers to learn below what the metric is defined for. targets: id -> its numbers."""
+    """Raises UserError for numbers to learn that the metric is not defined for. targets: id -> its numbers."""
     name = competition.metric
     if competition.task != "regression" or is_out_of_reach(name):
         return
     least = find_metric(name).needs.least
-    lowest = parse_targets(targets.values(), classes, competition.task).min(axis=1)
-    if below := [(id, value) for id, value in zip(targets, lowest, strict=True) if value < least]:
+    values = parse_targets(targets.values(), classes, competition.task)
+    if below := [(id, value) for id, value in zip(targets, values.min(axis=1), strict=True) if value < least]:
         some = first_three(f"{value:g} of {id}" for id, value in below)
         raise UserError(
             f"competition.metric={name} is of numbers from {least:g}, and there are {some}: mend them, or type "
             "competition.metric=rmse or mae"
+        )
+    if name == "kl_divergence" and (empty := [id for id, row in zip(targets, values, strict=True) if not row.any()]):
+        raise UserError(
+            f"competition.metric={name} is of shares, and all numbers of {quoted_three(empty)} are 0: leave such rows "
+            "out, or type competition.metric=rmse or mae"
         )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from kagglepipe.competitions.labels import class_columns
 from kagglepipe.competitions.spreadsheet import read_cells
+from kagglepipe.competitions.timed_columns import timed_columns
 from kagglepipe.errors import UserError
 from kagglepipe.options import FORMS, check_choice
 from kagglepipe.predictions.frame import Probs, id_fault, probabilities, probability_fault, repeated, scorable
@@ -116,7 +117,7 @@ def build_segments(segments: pd.DataFrame, *, ends: Mapping[str, float], header:
 
 def segment_columns(header: Sequence[str] | None) -> dict[str, str]:
     """SEGMENT_COLUMNS -> their spelling in the sample submission, in its order. Raises UserError for other columns."""
-    columns = _spelt(SEGMENT_COLUMNS, header or SEGMENT_COLUMNS)
+    columns = timed_columns(SEGMENT_COLUMNS, header or SEGMENT_COLUMNS)
     if columns is None:
         raise UserError(
             f"the sample submission has columns {list(header or [])}, competition.form=segments makes {SEGMENT_COLUMNS}"
@@ -135,7 +136,7 @@ def validate_segments(
 
     ends, begins: video -> its end and begin (None: 0). classes: valid labels.
     """
-    columns = _spelt(SEGMENT_COLUMNS, list(submission.columns))
+    columns = timed_columns(SEGMENT_COLUMNS, list(submission.columns))
     if columns is None:
         raise UserError(f"submission refused: it has columns {list(submission.columns)}, needs {SEGMENT_COLUMNS}")
     submission = submission.rename(columns={theirs: ours for ours, theirs in columns.items()})

@@ -57,6 +57,8 @@ class Metrics(TypedDict, total=False):
     accuracy_over_linear: dict[str, Any]
     loss_under_linear: dict[str, Any]
     over_teacher: dict[str, Any]
+    base: str  # the run that columns are added to
+    over_base: dict[str, Any]
     test: dict[str, Any]
     test_without_twins: dict[str, Any]
     task: str  # of an ensemble; a trained run has it in model.json
@@ -265,7 +267,7 @@ class Run(Outputs):
 
     @property
     def is_submittable(self) -> bool:
-        """Whether the run has no teacher, or is significantly better than it."""
+        """See `is_submittable`."""
         return is_submittable(self.metrics)
 
     # --- ensembles ----------------------------------------------------------------------------------------------
@@ -357,8 +359,9 @@ class Run(Outputs):
 
 
 def is_submittable(metrics: Metrics) -> bool:
-    """Whether a run with these metrics has no teacher, or is significantly better than it."""
-    return bool(metrics.get("over_teacher", {}).get("is_kept", True))
+    """Whether a run with these metrics is significantly better than its teacher or base, if it has one."""
+    gains = (metrics.get("over_teacher", {}), metrics.get("over_base", {}))
+    return all(gain.get("is_kept", True) for gain in gains)
 
 
 def data_of(identity: Any) -> set[tuple[str, str | None]]:

@@ -23,7 +23,7 @@ from kagglepipe.predictions.own_metric import is_greater_better
 from kagglepipe.predictions.uncertainty import format_interval, format_score
 from kagglepipe.runs.configured import ensemble_run, find_members, read_data, run_of, store_of
 from kagglepipe.runs.describe import log_scores
-from kagglepipe.runs.run import Run
+from kagglepipe.runs.run import Run, is_submittable
 from kagglepipe.stages.pipeline import run_stages
 from kagglepipe.text import table
 from kagglepipe.tools.columns import add_columns
@@ -88,10 +88,12 @@ def run(config: Config) -> float | None:
     run_stages(config, ("download", "prepare"))
     tried, left_out = try_steps(config, clock)
     tried += try_columns(config, clock, best_of(config, [one for _, one, _ in tried]), left_out)
-    different = {file_sha256(one.oof_file): one for _, one, _ in reversed(tried)}  # views may not have been kept
+    kept = [one for _, one, _ in tried if is_submittable(one.metrics)]  # without columns that gain nothing
+    different = list({file_sha256(one.oof_file): one for one in reversed(kept)}.values())  # nor views that do not
     if len(different) > 1:
-        tried.append(blend(config, list(reversed(different.values()))))
-    best = best_of(config, [one for _, one, _ in tried])
+        tried.append(blend(config, different[::-1]))
+        kept.append(tried[-1][1])
+    best = best_of(config, kept)
     report(config, tried, left_out, best)
     if config.stage in ("all", "submit"):
         run_stages(replace(plain(config), run=best.name), ("submit",))
@@ -198,7 +200,8 @@ def try_columns(config: Config, clock: Clock, best: Run, left_out: list[str]) ->
     except UserError as error:
         log.info("best: without columns of the tables: %s", error)
         return []
-    return [("the best of these with the columns of the tables", made, clock.now() - start)]
+    dropped = "" if is_submittable(made.metrics) else " (not kept)"
+    return [(f"the best of these with the columns of the tables{dropped}", made, clock.now() - start)]
 
 
 def is_better(config: Config, one: Run, other: Run) -> bool:

@@ -6,6 +6,7 @@ metrics.json (last)}.
 """
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, write_parquet
 from kagglepipe.predictions.column_model import choose_model, cross_predict, logits_of
 from kagglepipe.predictions.frame import class_columns, oof_frame, probabilities, test_frame
-from kagglepipe.predictions.paired import gains_over
+from kagglepipe.predictions.paired import gains_over, significantly_better
 from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.predictions.uncertainty import format_difference
 from kagglepipe.runs.configured import read_data, store_of, submitted_run
@@ -63,13 +64,16 @@ def add_columns(config: Config) -> Run:
         log.info("columns: model by cross-validated %s: %s", task_of_truth(rows.truth).loss, model)
     after, of_test = cross_predict(model, x, rows, others, categorical, len(classes))
     (gain,) = gains_over([after], before, rows)
-    log.info("columns: gain over %s: %s", base.name, format_difference(gain.value, gain.low, gain.high))
+    is_kept = significantly_better([before, after], rows) == 1
+    noise = "" if is_kept else ": not beyond noise, so that it is no member to blend"
+    log.info("columns: gain over %s: %s%s", base.name, format_difference(gain.value, gain.low, gain.high), noise)
     identity = {
         "run": file_sha256(base.oof_file) + file_sha256(base.test_file), "columns": list(columns.train), "model": model,
         "version": VERSION, "table": dataset.table_hash, "folds": dataset.folds_hash,
     }  # fmt: skip
     made = store_of(config).run(f"columns-{model}-{identity_hash(identity)}")
-    save(config, dataset, made, after, of_test, {"base": base.name, "identity": identity})
+    over_base = {**asdict(gain), "is_kept": is_kept}
+    save(config, dataset, made, after, of_test, {"base": base.name, "over_base": over_base, "identity": identity})
     return made
 
 
@@ -88,5 +92,5 @@ def save(config: Config, dataset: Dataset, made: Run, oof: np.ndarray, test: np.
     made.save_metrics({**scores, "run": made.name, "classes": classes, "groups_sha256": groups_hash(dataset), **about})
     for line in describe_scores(made.metrics, competition.metric):
         log.info("columns: %s", line)
-    log.info("columns: %s is a run: type submit run=%s, or blend it: 'ensemble.runs=[%s,%s]'",
-             made.name, made.name, about["base"], made.name)  # fmt: skip
+    blend = f", or blend it: 'ensemble.runs=[{about['base']},{made.name}]'" if about["over_base"]["is_kept"] else ""
+    log.info("columns: %s is a run: type submit run=%s%s", made.name, made.name, blend)

@@ -171,7 +171,7 @@ def run_rows(runs: list[Metrics], ledger: list[Row], metric: str) -> list[tuple[
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
         cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
-        cut += "" if is_submittable(metrics) else " (gives way to its teacher)"
+        cut += "" if is_submittable(metrics) else f" (gives way to {metrics.get('base', 'its teacher')})"
         line = (metrics["run"] + cut, *scores, four_digits(metrics["log_loss"]), of_folds(metrics))
         lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}

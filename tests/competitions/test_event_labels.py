@@ -95,6 +95,16 @@ def test_options_of_events_fit_the_form() -> None:
         CompetitionOptions(form="events", background="none")
 
 
+def test_times_and_scores_are_called_otherwise_in_the_columns_of_the_sample() -> None:
+    events = pd.DataFrame({"video": ["a"], "time": [1.0], "label": ["throw"], "score": [1.0]})
+    header = ["clip", "Timestamp", "confidence", "what"]
+    built = submissions.build_events(events, ends={"a": 5.0}, header=header)
+    assert built.to_dict("list") == {"clip": ["a"], "Timestamp": [1.0], "confidence": [1.0], "what": ["throw"]}
+    submissions.validate_events(built, begins={"a": 0.0}, ends={"a": 5.0}, classes=["throw"])
+    with pytest.raises(UserError, match="scores that are not within"):
+        submissions.validate_events(built.assign(confidence=2), begins={"a": 0}, ends={"a": 5}, classes=["throw"])
+
+
 def test_a_submission_has_the_columns_of_its_sample() -> None:
     events = pd.DataFrame({"video": ["b", "a"], "time": [2.25, 1.0], "label": ["pass", "throw"], "score": [0.5, 1.0]})
     built = submissions.build_events(events, ends={"a": 5.0, "b": 2.0}, header=["video_id", "time", "event", "score"])

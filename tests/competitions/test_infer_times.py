@@ -75,6 +75,11 @@ def test_pieces_stay_pieces_where_a_class_is_asked_for(tmp_path: Path) -> None:
     assert competition.form == "name"
 
 
+def test_frames_are_refused_with_what_to_divide(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="asks for frame, and times are seconds here, not frames: divide those of"):
+        inferred(football("video_id,frame,event,confidence"), tmp_path)
+
+
 def test_events_without_a_table_of_their_times_are_refused_with_the_columns(tmp_path: Path) -> None:
     files = football() | {"train.csv": csv("video_id,event", [(game, "play") for game in GAMES[:6]])}
     with pytest.raises(UserError, match=r"train.csv has video_id, event.*time: NAME"):

@@ -1,10 +1,13 @@
 """Models of columns beside predictions; `python -m pytest tests/predictions`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kagglepipe.predictions.column_model import MODELS, choose_model, cross_predict, logits_of
 from kagglepipe.predictions.evaluation import EvalRows
+from kagglepipe.predictions.paired import significantly_better
 
 
 def rows_of(truth: np.ndarray) -> EvalRows:
@@ -54,6 +57,37 @@ def test_numbers_tags_and_classes_without_a_row(name: str) -> None:
     np.testing.assert_array_equal(oof[:, 1], 0)
     oof, _ = cross_predict(name, x, rows_of(truth), x[:0], [False, False, True], 3)
     np.testing.assert_array_equal(oof[:, 2], 0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_order_of_rows_and_folds_changes_nothing(name: str) -> None:
+    x, truth = problem(80)
+    rows, order = rows_of(truth), np.random.default_rng(2).permutation(80)
+    before, of_test = cross_predict(name, x, rows, x[:9], [False, False, True], 2)
+    moved = EvalRows(truth[order], 3 - rows.folds[order], rows.groups[order], rows.metric)
+    after, of_other = cross_predict(name, x[order], moved, x[:9], [False, False, True], 2)
+    np.testing.assert_allclose(after, before[order], atol=1e-6)
+    np.testing.assert_allclose(of_other, of_test, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+def test_columns_of_noise_are_kept_one_time_in_twenty_at_most_in_200_draws(task: str) -> None:
+    """Beside logits, or numbers, that are as good as they can be."""
+    kept = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        logits, columns = 2 * random.normal(size=40), random.normal(size=(40, 2))
+        share, truth = 1 / (1 + np.exp(-logits)), random.random(40) < 1 / (1 + np.exp(-logits))
+        if task == "regression":
+            before, own = logits[:, None], (logits + random.normal(size=40))[:, None]
+        else:
+            before = np.stack([1 - share, share], axis=1) if task == "multiclass" else share[:, None]
+            own = truth.astype(int) if task == "multiclass" else truth[:, None]
+        rows = replace(rows_of(own), metric={"multilabel": "f1_samples", "regression": "rmse"}.get(task, "accuracy"))
+        x = np.concatenate([logits_of(before, own), columns], axis=1)
+        after, _ = cross_predict("linear", x, rows, x[:0], [False] * 3, before.shape[1])
+        kept += significantly_better([before, after], rows)
+    assert kept <= 200 / 20
 
 
 def test_the_model_of_least_loss_is_chosen() -> None:

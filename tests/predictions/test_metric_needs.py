@@ -4,6 +4,7 @@ Run with `python -m pytest tests/predictions/test_metric_needs.py`.
 """
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.evaluation import score
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.predictions.metric_needs import check_metric, form_fault
+from kagglepipe.predictions.metric_needs import check_metric, check_numbers, form_fault
 from kagglepipe.predictions.metrics import METRICS, Metric, Needs
 from kagglepipe.runs.expected import log_positive_of_metric
 
@@ -40,6 +41,16 @@ def test_a_metric_of_another_task_is_refused_with_those_of_this(monkeypatch: pyt
     told = "rmse is for competition.task=regression, not multiclass: type competition.metric=accuracy or "
     with pytest.raises(UserError, match=told):
         check_metric(CompetitionOptions(metric="rmse"), 2)
+
+
+def test_votes_that_are_all_0_are_refused_for_kl_divergence_alone() -> None:
+    """No shares follow from them."""
+    votes = {"a": "3.0|1.0", "b": "0.0|0.0", "c": "0.0|2.0", "d": "0.0|0.0"}
+    options = CompetitionOptions(task="regression", form="numbers", metric="kl_divergence")
+    with pytest.raises(UserError, match="is of shares, and all numbers of 'b', 'd' are 0: leave such rows out"):
+        check_numbers(options, votes, ["seizure", "other"])
+    check_numbers(options, {id: votes[id] for id in "ac"}, ["seizure", "other"])
+    check_numbers(replace(options, metric="rmse"), votes, ["seizure", "other"])
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,39 @@ def test_members_that_are_alike_are_taken_for_better_one_time_in_twenty_at_most(
     assert taken <= 60 / 20
 
 
+def with_noise(task: str, seed: int) -> tuple[np.ndarray, EvalRows]:
+    """One member that knows something and three that know nothing, for 30 rows in five folds."""
+    random, skill = np.random.default_rng(seed), np.array([1.0, 0, 0, 0])[:, None, None]
+    folds, groups = np.arange(30) % 5, np.arange(30)
+    if task == "regression":
+        truth = 50 + 10 * random.normal(size=(30, 1))
+        found = 50 + skill * (truth - 50) + 6 * random.normal(size=(4, 30, 1))
+        return found, EvalRows(truth, folds, groups, METRIC[task])
+    tags = random.random((30, 3)) < 0.4
+    logits = 1.5 * skill * np.where(tags, 1, -1) + random.normal(size=(4, 30, 3))
+    return 1 / (1 + np.exp(-logits)), EvalRows(tags, folds, groups, METRIC[task])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "method"), [case for case in CASES if case[1] in ("hill_climb", "nnls", "logistic")])
+def test_weights_fitted_beside_noise_are_no_better_than_they_are_on_new_rows_in_200_draws(
+    task: str, method: str
+) -> None:
+    excess, alone = [], []
+    for seed in range(200):
+        stack, rows = with_noise(task, seed)
+        fresh, others = with_noise(task, seed + 1000)
+        fitted = make_candidate(stack, rows, method)
+        reported = row_losses(fitted.cross_fitted(rows.folds), rows.truth).mean()
+        new = combine(fresh, fitted.weights[-1], method, task=rows.task)
+        excess.append(row_losses(new, others.truth).mean() - reported)
+        only = make_candidate(stack[:1], rows, method).cross_fitted(rows.folds)
+        alone.append(row_losses(only, rows.truth).mean() - reported)
+    assert np.mean(excess) <= 3 * np.std(excess, ddof=1) / np.sqrt(200)
+    if task == "multilabel":  # of numbers, a little of what is near the mean does shrink errors
+        assert np.mean(alone) <= 3 * np.std(alone, ddof=1) / np.sqrt(200)
+
+
 def noise(task: str, seed: int) -> tuple[np.ndarray, EvalRows]:
     """Predictions that know nothing of the truth, for 24 rows in three folds."""
     random, folds = np.random.default_rng(seed), np.arange(24) % 3

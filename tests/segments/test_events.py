@@ -76,6 +76,20 @@ def test_smoothing_makes_one_peak_of_two() -> None:
     assert smooth["score"].tolist() == pytest.approx([0.7])
 
 
+def test_the_order_of_videos_and_the_numbers_of_folds_change_no_event() -> None:
+    random, videos = np.random.default_rng(0), list("abcdef")
+    probs = {video: line(random.random(24).tolist()) for video in videos}
+    truth = events(*((video, 3.0 * n + 1.25, "pass") for video in videos for n in range(4)))
+    folds, grid = {video: n % 3 for n, video in enumerate(videos)}, event_grid(0.5)
+    one = cross_fit_events(probs, folds, truth, ["none", "pass"], "none", grid, [0.3, 0.6])
+    turned = {video: 2 - fold for video, fold in folds.items()}
+    other = cross_fit_events(
+        {video: probs[video] for video in videos[::-1]}, turned, truth[::-1], ["none", "pass"], "none", grid, [0.3, 0.6]
+    )
+    pd.testing.assert_frame_equal(one.events, other.events)
+    assert one.final == other.final
+
+
 def test_settings_are_those_of_the_other_folds() -> None:
     """In a and b a second peak beside each event is wrong; in c both are events, which only fold 1 may not know."""
     double = line([0, 0, 0.8, 0.5, 0.7, 0, 0, 0])

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import timm
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from PIL import Image
 
 from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
@@ -416,3 +418,66 @@ def test_the_notebook_answers_for_a_hidden_test_with_the_run_that_it_brings(
     assert f"the files are not those beside which {run.name} was trained" in done.stdout
     made = {".locks", "submission.csv", "submission.json", "data", "outputs"}
     assert {path.name for path in working.iterdir()} == made
+
+
+TASKS = {
+    "multilabel": ["form=tags", "metric=f1_samples", "label_separator=;"],
+    "ordinal": ["form=name", "metric=quadratic_weighted_kappa"],
+    "regression": ["form=numbers", "metric=rmsle"],
+    "ranking": ["form=ranking", "metric=map_5", "ranks=5"],
+}
+
+
+def make_tasks(root: Path) -> None:
+    """Pictures of noise around a grey, which is the number, grade, tags and one of eight names of each."""
+    for name, count in (("train", 48), ("test", 12)):
+        (root / name).mkdir(parents=True)
+        random = np.random.default_rng(count)
+        grey = random.permutation(np.linspace(5, 250, count).astype(int))
+        for number, value in enumerate(grey):
+            pixels = 0.6 * np.array([value, 255 - value, 120]) + random.integers(0, 100, (32, 32, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{name}{number}.png")
+        tags = [";".join(tag for tag, least in (("dark", 0), ("grey", 90), ("bright", 170)) if one >= least)
+                for one in grey]  # fmt: skip
+        columns = {"multilabel": tags, "ordinal": grey // 64, "regression": grey / 10, "ranking": grey // 32}
+        table = pd.DataFrame({"id": [f"{name}{number}" for number in range(count)], **columns})
+        table["ranking"] = "w_" + table["ranking"].astype(str)
+        table.to_csv(root / f"{name}.csv", index=False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("task", TASKS)
+def test_the_notebook_writes_what_submit_writes_for_every_task(task: str, configure: Configure, tmp_path: Path) -> None:
+    """A hidden picture is a copy of one that is known, so that it has its answer."""
+    source, working = tmp_path / "source", tmp_path / "working"
+    make_tasks(source)
+    sample = pd.DataFrame({"id": [f"test{number}" for number in range(12)], task: "0"})
+    sample[::-1].to_csv(source / "sample.csv", index=False)
+    config = configure(
+        "model=tiny", "training=head", "folds.count=3", "training.views=0", "competition=image_folder",
+        f"competition.source='{source}'", "competition.slug=greys", f"kaggle.input='{tmp_path / 'input'}'",
+        f"bundle.python='{HERE}'", f"competition.task={task}", "competition.labels=train.csv", "competition.test=test",
+        f"+competition.columns={{item: id, label: {task}}}", "competition.id=stem", f"competition.target_column={task}",
+        "competition.sample_submission=sample.csv", *(f"'competition.{one}'" for one in TASKS[task]),
+    )  # fmt: skip
+    run_command(replace(config, stage="submit"))
+    run_command(replace(config, stage="bundle"))
+    (csv,) = (tmp_path / "submissions").glob("*.csv")
+    known = pd.read_csv(csv).set_index("id")[task]
+    bundle = tmp_path / "input/bundle"
+    bundle_dir(config).rename(bundle.parent.mkdir(parents=True) or bundle)
+    (source / "test/hidden.png").write_bytes((source / "test/test3.png").read_bytes())
+    pd.concat([sample, sample[:1].assign(id="hidden")]).to_csv(source / "sample.csv", index=False)
+    source.rename(tmp_path / "input/greys")
+    working.mkdir()
+    done = play(bundle, working)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = pd.read_csv(working / "submission.csv").set_index("id")[task]
+    assert list(found.index) == [*sample["id"], "hidden"]
+    known = pd.concat([known[sample["id"]], known[["test3"]].rename({"test3": "hidden"})])
+    if task == "regression":
+        np.testing.assert_allclose(found, known, rtol=0.01)  # bfloat16: a batch of another size may round otherwise
+    else:
+        assert found.to_dict() == known.to_dict()
+    assert found.nunique() > 2

@@ -8,6 +8,7 @@ from PIL import Image
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
+from kagglepipe.runs.configured import read_data, store_of
 from kagglepipe.runs.run import Run
 from kagglepipe.tools import best
 from kagglepipe.tools.commands import run_command
@@ -50,14 +51,15 @@ def test_a_number_that_only_the_tables_know_is_learned(config: Config, caplog: p
     score = run_command(config)
     (folder,) = config.runs_dir.glob("columns-*")
     metrics = Run(folder).metrics
-    base = read_json(config.runs_dir / str(metrics["base"]) / "metrics.json")  # type: ignore[typeddict-item]
+    base = read_json(config.runs_dir / metrics["base"] / "metrics.json")
     assert score == metrics["score"] < base["score"] / 2
     assert base["baseline"].keys() >= {"decision"} <= base.keys()  # both are scored by their decided answers
     said = caplog.text
     assert ", by numbers as they are" in said  # of a fold
     assert "column age is empty for 1 training and 1 test items" in said
     assert "column place has moon in the test alone" in said
-    assert f"submit run={folder.name}" in said
+    assert f"submit run={folder.name}, or blend it" in said
+    assert metrics["over_base"]["is_kept"]
     assert sorted(metrics["identity"]["columns"]) == ["age", "place"]  # type: ignore[index]
     run_command(changed(config, "stage=submit", f"run={folder.name}"))
     written = pd.read_csv(config.root / "submissions" / f"{folder.name}.csv")
@@ -82,6 +84,24 @@ def test_training_best_adds_the_columns_to_the_best_run(config: Config, monkeypa
     scores = [one["score"] for one in written["tried"]]
     assert min(scores[1:]) < scores[0] / 2
     assert len(pd.read_csv(config.root / "submissions" / f"{written['best']}.csv")) == 12
+
+
+def test_columns_without_a_gain_are_neither_blended_nor_submitted(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The place says nothing, so that what it adds to the score is luck."""
+    caplog.set_level("INFO")
+    steps = best.steps_of
+    monkeypatch.setattr(best, "steps_of", lambda own: steps(own)[:1])
+    run_command(changed(config, "stage=all", "training.mode=best", "columns.names=[place]"))
+    written = read_json(config.runs_dir / "best.json")
+    head, of_place = written["tried"]  # no blend
+    assert of_place["step"] == "the best of these with the columns of the tables (not kept)"
+    assert written["best"] == head["run"]
+    assert f"submit run={of_place['run']}\n" in caplog.text
+    assert of_place["run"] not in [one.name for one in store_of(config).comparable(read_data(config))]  # for best:N
+    run_command(changed(config, "stage=runs"))
+    assert f"{of_place['run']} (gives way to {head['run']})" in caplog.text
 
 
 def test_a_column_that_the_test_lacks_is_refused(config: Config) -> None:
