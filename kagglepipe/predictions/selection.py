@@ -90,8 +90,12 @@ def decided(predictions: Probs, rows: EvalRows, task: str) -> tuple[Selection, G
     candidate = Candidate("mean", weights, same, [[]] * fits, lambda: [predictions] * rows.block_count)
     plain = with_map(candidate, rows, lambda probs, truth, _: plain_decision(rows.truth, task, rows.metric))
     fitted = with_map(candidate, rows, lambda probs, truth, _: FITS[task](probs, truth, rows.metric))
+    gain = score_gain(fitted.cross_fitted(rows.folds), plain.cross_fitted(rows.folds), rows)
+    if rows.block_count < 3:  # no fold is left to choose by: one choice for all
+        pick = int(gain.is_beyond_noise)
+        return Selection((plain, fitted)[pick], [pick] * fits), gain
     choice = choose([plain, fitted], rows, lambda both, part: int(score_gain(both[1], both[0], part).is_beyond_noise))
-    return choice, score_gain(fitted.cross_fitted(rows.folds), plain.cross_fitted(rows.folds), rows)
+    return choice, gain
 
 
 def redundant_members(stack: Stack, rows: EvalRows, candidate: Candidate) -> list[int]:

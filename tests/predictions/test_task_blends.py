@@ -222,23 +222,24 @@ def test_weights_fitted_beside_noise_are_no_better_than_they_are_on_new_rows_in_
         assert np.mean(alone) <= 3 * np.std(alone, ddof=1) / np.sqrt(200)
 
 
-def noise(task: str, seed: int) -> tuple[np.ndarray, EvalRows]:
-    """Predictions that know nothing of the truth, for 24 rows in three folds."""
-    random, folds = np.random.default_rng(seed), np.arange(24) % 3
+def noise(task: str, seed: int, folds: int) -> tuple[np.ndarray, EvalRows]:
+    """Predictions that know nothing of the truth, for 24 rows."""
+    random, of_row = np.random.default_rng(seed), np.arange(24) % folds
     if task == "ordinal":
         truth = random.integers(3, size=24)
-        return random.dirichlet([1.0] * 3, 24), EvalRows(truth, folds, np.arange(24), METRIC[task])
+        return random.dirichlet([1.0] * 3, 24), EvalRows(truth, of_row, np.arange(24), METRIC[task])
     stack, rows = PROBLEMS[task](seed, members=1, rows=24, skill=0.0)
-    return stack[0], replace(rows, folds=folds)
+    return stack[0], replace(rows, folds=of_row)
 
 
+@pytest.mark.parametrize("folds", [2, 3])
 @pytest.mark.parametrize("task", [pytest.param("multilabel", marks=pytest.mark.slow), "regression", "ordinal"])
-def test_decisions_on_noise_are_no_better_than_they_are_on_new_rows_in_200_draws(task: str) -> None:
+def test_decisions_on_noise_are_no_better_than_they_are_on_new_rows_in_200_draws(task: str, folds: int) -> None:
     """To name more tags, or to clip numbers, helps on noise too; what is reported must not be more than that."""
     excess, gains = [], []
     for seed in range(200):
-        probs, rows = noise(task, seed)
-        fresh, others = noise(task, seed + 1000)
+        probs, rows = noise(task, seed, folds)
+        fresh, others = noise(task, seed + 1000, folds)
         choice, _ = decided(probs, rows, task)
         metric, plain = find_metric(rows.metric), plain_decision(rows.truth, task, rows.metric)
         reported, without, new, new_without = (
@@ -255,6 +256,21 @@ def test_decisions_on_noise_are_no_better_than_they_are_on_new_rows_in_200_draws
     assert np.mean(excess) <= 3 * np.std(excess, ddof=1) / np.sqrt(200)
     if task == "ordinal":  # the kappa of noise is 0, whatever is decided
         assert np.mean(gains) <= 3 * np.std(gains, ddof=1) / np.sqrt(200)
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_a_decision_is_fitted_where_it_gains_beyond_noise_with_two_folds_too(folds: int) -> None:
+    """Tags whose probabilities are half of what they should be."""
+    random = np.random.default_rng(0)
+    probs = random.random((120, 3))
+    truth = random.random((120, 3)) < probs
+    rows = EvalRows(truth, np.arange(120) % folds, np.arange(120), "f2_samples")
+    choice, gain = decided(probs / 2, rows, "multilabel")
+    assert gain.is_beyond_noise
+    assert choice.picks == [1] * (folds + 1)
+    assert max(choice.candidate.maps[-1][0]["thresholds"]) < 0.4
+    same, luck = decided(np.where(truth, 0.9, 0.1), rows, "multilabel")
+    assert (same.picks_first, luck.value) == (True, 0)
 
 
 @pytest.mark.parametrize(
