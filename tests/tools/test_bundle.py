@@ -421,7 +421,7 @@ def test_the_notebook_answers_for_a_hidden_test_with_the_run_that_it_brings(
 
 
 TASKS = {
-    "multilabel": ["form=tags", "metric=f1_samples", "label_separator=;"],
+    "multilabel": ["form=tags", "metric=f1_samples", "label_separator=';'"],
     "ordinal": ["form=name", "metric=quadratic_weighted_kappa"],
     "regression": ["form=numbers", "metric=rmsle"],
     "ranking": ["form=ranking", "metric=map_5", "ranks=5"],
@@ -459,7 +459,7 @@ def test_the_notebook_writes_what_submit_writes_for_every_task(task: str, config
         f"competition.source='{source}'", "competition.slug=greys", f"kaggle.input='{tmp_path / 'input'}'",
         f"bundle.python='{HERE}'", f"competition.task={task}", "competition.labels=train.csv", "competition.test=test",
         f"+competition.columns={{item: id, label: {task}}}", "competition.id=stem", f"competition.target_column={task}",
-        "competition.sample_submission=sample.csv", *(f"'competition.{one}'" for one in TASKS[task]),
+        "competition.sample_submission=sample.csv", *(f"competition.{one}" for one in TASKS[task]),
     )  # fmt: skip
     run_command(replace(config, stage="submit"))
     run_command(replace(config, stage="bundle"))
