@@ -173,7 +173,7 @@ def try_steps(config: Config, clock: Clock) -> tuple[list[Tried], list[str]]:
         log_scores("train", found.metrics)
         unit = unit or cost_of(found, seconds)
         if step.is_rung:
-            if head is not None and not is_better(config, found, head):
+            if head is not None and best_of(config, [head, found]) == head:
                 todo.sort(key=lambda one: one.config.model.name == step.config.model.name)
             head = found
         dropped = not found.tta and "tta" in found.metrics
@@ -200,13 +200,8 @@ def try_columns(config: Config, clock: Clock, best: Run, left_out: list[str]) ->
     except UserError as error:
         log.info("best: without columns of the tables: %s", error)
         return []
-    dropped = "" if is_submittable(made.metrics) else " (not kept)"
+    dropped = " (not kept)" * (not is_submittable(made.metrics))
     return [(f"the best of these with the columns of the tables{dropped}", made, clock.now() - start)]
-
-
-def is_better(config: Config, one: Run, other: Run) -> bool:
-    """Whether a run has the better out-of-fold score."""
-    return best_of(config, [other, one]) == one
 
 
 def best_of(config: Config, runs: list[Run]) -> Run:
