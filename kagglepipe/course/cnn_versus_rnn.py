@@ -88,7 +88,7 @@ def draw_ways(image: Tensor, path: Path) -> None:
     """Draw one digit (28, 28) as it is given to a network, time from left to right."""
     with picture(path, 3, 1, width=8, height=1.5) as (_, axes):
         for axis, (name, (prepare, _)) in zip(axes[:, 0], WAYS.items(), strict=True):
-            steps = prepare(image[None])[0]
+            steps = prepare(image[None])[0].numpy()
             if steps.shape[1] > 1:
                 axis.imshow(steps.T, cmap="gray_r", aspect="auto")
             else:

@@ -94,7 +94,7 @@ def draw(network: ElmanNetwork, number: ElmanNetwork, text: str, path: Path) -> 
     """Draw U, W and V; the hidden state over a sentence; the probabilities of the next letter, and of `many`."""
     U, W, _, _ = network.recurrent.rnn.all_weights[0]
     with picture(path.with_name("matrices.png"), 1, 3, width=3.2) as (_, axes):
-        ways = ("letter", "unit of S_t"), ("unit of S_{t-1}", "unit of S_t"), ("unit of S_t", "next letter")
+        ways = ("letter", "unit of $S_t$"), ("unit of $S_{t-1}$", "unit of $S_t$"), ("unit of $S_t$", "next letter")
         for axis, name, matrix, (x, y) in zip(axes[0], "UWV", (U, W, network.V.weight), ways, strict=True):
             axis.imshow(matrix.numpy(), cmap="RdBu", vmin=-1, vmax=1)
             axis.set(title=f"{name}: {' × '.join(map(str, matrix.shape))}", xlabel=x, ylabel=y)

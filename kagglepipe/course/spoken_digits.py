@@ -111,7 +111,7 @@ def draw_accuracy(metrics: dict[str, dict[str, float]], path: Path) -> None:
             axes[0, 0].bar(places, list(found.values()), 0.38, label=name, color=COLOURS[number])
             axes[0, 0].set_xticks(places - 0.2, list(found), rotation=20, parse_math=False)
         axes[0, 0].set(ylabel="share of right digits", ylim=(0, 1))
-        axes[0, 0].legend(loc="lower right", fontsize=8)
+        axes[0, 0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
 
 
 @torch.no_grad()
