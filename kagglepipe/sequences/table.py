@@ -200,6 +200,8 @@ def look_at_items(
     def look_safely(path: str) -> Item | str:
         try:
             return look(root / path)
+        except FileNotFoundError:  # a list of the test names it
+            return f"{path}: no such file"
         except ValueError as error:  # VideoError and SeriesError
             return f"{path}: {error}"
 
@@ -255,7 +257,7 @@ def axis_of_time(competition: CompetitionOptions, paths: list[Path], workers: in
     def shape(path: Path) -> tuple[tuple[int, ...], int | None] | None:
         try:
             return array_shape(path, values=competition.columns.get("values"), time=competition.columns.get("time"))
-        except SeriesError:
+        except (SeriesError, FileNotFoundError):
             return None  # it is named when it is looked at
 
     arrays = [path for path in paths if path.suffix.lower() != ".csv"]

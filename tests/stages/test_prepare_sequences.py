@@ -5,6 +5,7 @@ Frame number n of a video has the brightness 20 + 9 n; videos have 8 frames a se
 
 import json
 import shutil
+import wave
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,16 @@ def series(tmp_path: Path) -> Path:
 def save(folder: Path, name: str, times: Any, values: Any) -> None:
     """An .npz with these times and values."""
     np.savez(folder / f"{name}.npz", time=np.asarray(times), values=np.asarray(values, np.float32))
+
+
+def tone(path: Path, pitch: float) -> None:
+    """A second of a tone as a WAV file."""
+    path.parent.mkdir(exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes((9000 * np.sin(2 * np.pi * pitch * np.arange(8000) / 8000)).astype("<i2").tobytes())
 
 
 def configured(root: Path, source: Path, name: str, overrides: tuple[str, ...]) -> Config:
@@ -373,6 +384,33 @@ def test_a_video_that_cannot_be_used(
     assert f"left out 1 files that cannot be used: {reason}" in told()
     assert report(tmp_path)["skipped"] == [reason]
     assert sorted(set(found.train["video"])) == ["a.mp4", "c.mp4", "d.mp4"]
+
+
+@pytest.mark.parametrize("suffix", ["npz", "mp4", "wav"])
+def test_an_item_of_the_test_without_a_file_is_answered_where_that_is_typed(
+    suffix: str, prepare: Prepare, refusal: Refusal, tmp_path: Path
+) -> None:
+    """Videos, series and sounds: a missing file is one that cannot be read."""
+    source = tmp_path / "source"
+    for number, name in enumerate("abcdt"):
+        if suffix == "mp4":
+            film(source / f"{name}.mp4", own=number)
+        elif suffix == "wav":
+            tone(source / f"{name}.wav", 300.0 + 50 * number)
+        else:
+            source.mkdir(exist_ok=True)
+            save(source, name, np.arange(16) / 8, np.full((16, 2), number))
+    (source / "labels.csv").write_text("item,label\na,walk\nb,walk\nc,fall\nd,fall\n")
+    (source / "list.csv").write_text("item\nt\n../gone\n")
+    kind = {"npz": "series", "mp4": "video", "wav": "audio"}[suffix]
+    options = (f"competition.kind={kind}", "competition.labels=labels.csv", "competition.test=list.csv",
+               "competition.id=stem", "competition.columns={item: item}", "competition.background=null")  # fmt: skip
+    line = refusal(source, *options, to="video_folder")
+    assert "names ../gone, and no such file is there" in line
+    assert line.endswith("or answer such rows by the class shares with competition.on_bad_image=skip")
+    found = prepare(source, *options, "competition.on_bad_image=skip", to="video_folder")
+    assert found.test["id"].tolist() == ["t"]
+    assert [one.id for one in found.unreadable] == ["gone"]
 
 
 EMPTY = "the file is empty (0 bytes)"
