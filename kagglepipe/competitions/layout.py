@@ -18,6 +18,7 @@ from kagglepipe.competitions.filenames import (
 from kagglepipe.competitions.folder_names import copies_of_siblings, holder_of_training, is_auxiliary
 from kagglepipe.competitions.labels import check_alike, clean_label
 from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
+from kagglepipe.competitions.test_lists import LISTS
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import listed
@@ -240,6 +241,8 @@ def _test_folders(
     own = [folder for folder in found if f"/{folder}".casefold().endswith(f"/{test.casefold()}")]
     if not own and any(item.casefold().startswith(f"{test.casefold()}/") for item in items):
         own = [test]
+    if not own and test.lower().endswith(LISTS):  # what is in these folders, and not in the list, is outside
+        return (), tuple(notes)
     if not own and found:
         notes.append(f"there is no folder {test}: files in {' and '.join(found)} will be predicted")
     return tuple(own or found), tuple(notes)

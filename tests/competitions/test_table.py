@@ -69,6 +69,16 @@ def test_neither_case_nor_more_folders_around_a_layout_matter(change: Callable[[
     assert found.outside == []
 
 
+def test_only_what_a_list_of_the_test_names_is_to_classify(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file\ntest/1.jpg\n")
+    files = ["cat/a.jpg", "dog/b.jpg", "list.csv", "test/1.jpg", "test/2.jpg"]
+    found = listed(files, replace(FOLDER, test="list.csv"), tmp_path)
+    assert placed(found) == {
+        "cat/a.jpg": ("train", "cat"), "dog/b.jpg": ("train", "dog"), "test/1.jpg": ("test", None)}  # fmt: skip
+    assert found.outside == ["test/2.jpg"]
+    assert found.notes == []
+
+
 def test_the_rest_of_a_folder_with_a_layout() -> None:
     """Deeper folders belong to their class; files without a place are told; a test is not needed."""
     extra = ["readme.txt", "Train/loose.jpg", "Train/Knife/k.jpg", "other/Test/x.jpg", "Testing/y.jpg"]
@@ -318,7 +328,7 @@ def test_labels_come_from_the_csv(tmp_path: Path) -> None:
         ("file,label\na.jpg,1\nb.jpg,1.0\n", "labels.csv has the labels '1' and '1.0'"),
         ("file,label,split\na.jpg,cat,3\nb.jpg,dog,train\n", "row 2: the split 3 is neither train nor test"),
         ("file,label,label\na.jpg,cat,dog\n", "more than one column label"),
-        ("file,label\ntest/x.jpg,cat\ntest/y.jpg,dog\n", "labels no image to train on, only 2 that are to be classif"),
+        ("file,label\ntest/x.jpg,cat\ntest/y.jpg,dog\n", "labels no image to train on, only 2 to be classified"),
     ],
 )
 def test_labels_that_cannot_be_used_are_named(text: str, words: str, tmp_path: Path) -> None:
