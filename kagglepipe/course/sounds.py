@@ -13,29 +13,36 @@ from kagglepipe.competitions.item_tables import read_columns
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
+from kagglepipe.images.views import draw_seed
 from kagglepipe.samples.voices import draw_voice, speak, write_wav
 from kagglepipe.sequences.dataset import Example
 from kagglepipe.sequences.series_file import SeriesError
-from kagglepipe.sequences.sound import read_sound
+from kagglepipe.sequences.sound import draw_warp, read_sound
 from kagglepipe.text import first_three
 
 log = logging.getLogger(__name__)
 FRAMES = 50  # a second
 SILENCE = 2.5  # powers of ten below the loudest
+PITCHES = 4  # of each sound, drawn beside its own for the networks to learn from
 VOICES, TAKES = 6, 4  # drawn without a source: speakers, and how often each says each digit
 
 
 class Sounds(NamedTuple):
-    """Names, frames (T, 64) of each sound, the digits (N,), and the speakers; no speakers of sounds to be tested on."""
+    """Names, frames (T, 64) of each sound, the digits (N,), the speakers, and each sound by other voices.
+
+    Sounds to be tested on have no speakers and no other voices.
+    """
 
     names: list[str]
     frames: list[NDArray[np.float32]]
     digits: NDArray[np.int64]
     speakers: NDArray[np.str_]
+    others: list[list[NDArray[np.float32]]]
 
-    def examples(self, rows: NDArray[np.int64]) -> list[Example]:
-        """Those of some rows, as a temporal model learns them."""
-        return [Example(self.names[row], self.frames[row], self.digits[row]) for row in rows]
+    def examples(self, rows: NDArray[np.int64], *, by_others: bool = False) -> list[Example]:
+        """Those of some rows, as a temporal model learns them, or is tested on them."""
+        views = [self.frames, *self.others * by_others]
+        return [Example(self.names[row], view[row], self.digits[row]) for view in views for row in rows]
 
 
 def read_sounds(source: str, *, of_speakers: bool = True) -> Sounds:
@@ -56,7 +63,9 @@ def read_sounds(source: str, *, of_speakers: bool = True) -> Sounds:
     names = FileNames(file.relative_to(path.parent).as_posix() for file in path.parent.rglob("*") if file.is_file())
     paths = [path.parent / name for name in names.paths(table["audio"], str(path), "sound")]
     speakers = table["speaker"].to_numpy(str) if of_speakers else np.full(len(table), "")
-    return Sounds(list(table["audio"]), frames_of(paths), digits.to_numpy(str).astype(np.int64), speakers)
+    frames = frames_of(paths)
+    others = [warped_frames(paths, view) for view in range(PITCHES * of_speakers)]
+    return Sounds(list(table["audio"]), frames, digits.to_numpy(str).astype(np.int64), speakers, others)
 
 
 def frames_of(paths: list[Path]) -> list[NDArray[np.float32]]:
@@ -77,6 +86,15 @@ def frames_of(paths: list[Path]) -> list[NDArray[np.float32]]:
     return found
 
 
+def warped_frames(paths: list[Path], view: int) -> list[NDArray[np.float32]]:
+    """Frames as `frames_of`, each by a voice that is up to 15 % higher or lower."""
+    warps = [draw_warp(draw_seed(0, view, path.name)) for path in paths]
+    return [
+        read_sound(path, rate=FRAMES, centred=True, silence=SILENCE, warp=warp).values
+        for path, warp in zip(paths, warps, strict=True)
+    ]
+
+
 def draw_sounds(lesson: Lesson) -> Sounds:
     """Draw voices, each of which says every digit some times, and read what they say from files."""
     digits, speakers, paths = [], [], []
@@ -89,4 +107,6 @@ def draw_sounds(lesson: Lesson) -> Sounds:
                 digits.append(digit)
                 speakers.append(f"voice {number + 1}")
                 paths.append(path)
-        return Sounds([path.name for path in paths], frames_of(paths), np.array(digits), np.array(speakers))
+        others = [warped_frames(paths, view) for view in range(lesson.size(PITCHES, 1))]
+        names = [path.name for path in paths]
+        return Sounds(names, frames_of(paths), np.array(digits), np.array(speakers), others)

@@ -106,6 +106,16 @@ def test_what_is_tested_on_is_read_before_anything_is_learnt(tmp_path, monkeypat
             run(lesson(tmp_path, model=str(tmp_path), **options))
 
 
+def test_networks_learn_from_each_word_by_other_voices_too_and_are_tested_on_its_own(tmp_path):
+    sounds = read_sounds(str(spoken(tmp_path)))
+    own, learnt = sounds.examples(np.array([3])), sounds.examples(np.array([3]), by_others=True)
+    assert len(own) == 1
+    assert [(example.id, example.label) for example in learnt] == [(own[0].id, own[0].label)] * 5
+    np.testing.assert_array_equal(learnt[0].features, own[0].features)
+    assert not any(np.array_equal(example.features, own[0].features) for example in learnt[1:])
+    assert read_sounds(str(tmp_path), of_speakers=False).others == []
+
+
 def test_one_speaker_cannot_be_left_out(tmp_path):
     sounds = read_sounds(str(spoken(tmp_path)))._replace(speakers=np.full(20, "a"))
     with pytest.raises(UserError, match="two or more"):
