@@ -32,7 +32,7 @@ KEPT = 0.05  # share of the text, its end, that epochs are compared on
 KEPT_STREAMS = 8  # read side by side in it
 STREAMS, STEPS = 64, 32  # of a batch
 LONG = 10  # minutes, from which on a larger network is worth its time
-UNITS, DROPOUT, RATE = (256, 512), (0.1, 0.35), (8e-3, 3e-3)  # of a short and of a long training
+UNITS, DROPOUT, RATE = (256, 512), (0.1, 0.35), (8e-3, 5e-3)  # of a short and of a long training
 TEMPERATURES = (0.5, 0.8, 1.1)
 SHOWN = 70  # characters of the picture
 

@@ -63,36 +63,28 @@ def read_sounds(source: str, *, of_speakers: bool = True) -> Sounds:
     names = FileNames(file.relative_to(path.parent).as_posix() for file in path.parent.rglob("*") if file.is_file())
     paths = [path.parent / name for name in names.paths(table["audio"], str(path), "sound")]
     speakers = table["speaker"].to_numpy(str) if of_speakers else np.full(len(table), "")
-    frames = frames_of(paths)
-    others = [warped_frames(paths, view) for view in range(PITCHES * of_speakers)]
+    frames, *others = [frames_of(paths, view) for view in range(1 + PITCHES * of_speakers)]
     return Sounds(list(table["audio"]), frames, digits.to_numpy(str).astype(np.int64), speakers, others)
 
 
-def frames_of(paths: list[Path]) -> list[NDArray[np.float32]]:
+def frames_of(paths: list[Path], view: int = 0) -> list[NDArray[np.float32]]:
     """Log-mel frames (T, 64) of sounds, each band less its mean, without the silence at both ends.
 
-    What is damaged or silent is said, and kept.
+    view: 0 are the sounds as they are, and what is damaged or silent is said, and kept; others are by voices that are
+    up to 15 % higher or lower.
     """
     found, odd = [], list[str]()
     for path in paths:
         try:
-            sound = read_sound(path, rate=FRAMES, centred=True, silence=SILENCE)
+            warp = draw_warp(draw_seed(0, view, path.name)) if view else 1.0
+            sound = read_sound(path, rate=FRAMES, centred=True, silence=SILENCE, warp=warp)
         except SeriesError as error:
             raise UserError(f"{path}: {error}: leave it out of the CSV") from error
         found.append(sound.values)
         odd += [f"{path.name}: {what}" for what in (*sound.repairs, *["silent"] * (not sound.values.any()))]
-    if odd:
+    if odd and not view:
         log.warning("spoken_digits: what is damaged or silent is kept: %s", first_three(odd))
     return found
-
-
-def warped_frames(paths: list[Path], view: int) -> list[NDArray[np.float32]]:
-    """Frames as `frames_of`, each by a voice that is up to 15 % higher or lower."""
-    warps = [draw_warp(draw_seed(0, view, path.name)) for path in paths]
-    return [
-        read_sound(path, rate=FRAMES, centred=True, silence=SILENCE, warp=warp).values
-        for path, warp in zip(paths, warps, strict=True)
-    ]
 
 
 def draw_sounds(lesson: Lesson) -> Sounds:
@@ -107,6 +99,5 @@ def draw_sounds(lesson: Lesson) -> Sounds:
                 digits.append(digit)
                 speakers.append(f"voice {number + 1}")
                 paths.append(path)
-        others = [warped_frames(paths, view) for view in range(lesson.size(PITCHES, 1))]
-        names = [path.name for path in paths]
-        return Sounds(names, frames_of(paths), np.array(digits), np.array(speakers), others)
+        frames, *others = [frames_of(paths, view) for view in range(1 + lesson.size(PITCHES, 1))]
+        return Sounds([path.name for path in paths], frames, np.array(digits), np.array(speakers), others)
