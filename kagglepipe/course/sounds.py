@@ -28,10 +28,7 @@ VOICES, TAKES = 6, 4  # drawn without a source: speakers, and how often each say
 
 
 class Sounds(NamedTuple):
-    """Names, frames (T, 64) of each sound, the digits (N,), the speakers, and each sound by other voices.
-
-    Sounds to be tested on have no speakers and no other voices.
-    """
+    """Sounds, their frames (T, 64), digits and speakers, and frames of them by other voices, which are not tested on."""
 
     names: list[str]
     frames: list[NDArray[np.float32]]
@@ -70,8 +67,7 @@ def read_sounds(source: str, *, of_speakers: bool = True) -> Sounds:
 def frames_of(paths: list[Path], view: int = 0) -> list[NDArray[np.float32]]:
     """Log-mel frames (T, 64) of sounds, each band less its mean, without the silence at both ends.
 
-    view: 0 are the sounds as they are, and what is damaged or silent is said, and kept; others are by voices that are
-    up to 15 % higher or lower.
+    view: 0 are the sounds themselves; what is damaged or silent is said, and kept. Others have voices of other pitch.
     """
     found, odd = [], list[str]()
     for path in paths:
