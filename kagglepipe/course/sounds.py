@@ -28,7 +28,7 @@ VOICES, TAKES = 6, 4  # drawn without a source: speakers, and how often each say
 
 
 class Sounds(NamedTuple):
-    """Sounds, their frames (T, 64), digits and speakers, and frames of them by other voices, which are not tested on."""
+    """Sounds, their frames (T, 64), digits and speakers; and frames by other voices, to learn from only."""
 
     names: list[str]
     frames: list[NDArray[np.float32]]
