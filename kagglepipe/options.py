@@ -247,7 +247,7 @@ class CompetitionOptions(Options, group="competition"):
         "For form=events: tolerances of time over which event_ap is averaged, in competition.unit.",
         above=0,
         read_by="form=events",
-        stages="train | ensemble | submit",
+        stages="train | ensemble | submit | report",
     )
     id: str = option(
         "name",

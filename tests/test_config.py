@@ -237,9 +237,9 @@ def test_a_value_that_cannot_be_meant_is_refused_by_the_name_of_its_option(overr
     ("overrides", "words"),
     [
         (["model.in_bits=12"], "must be 8 or 16"),
-        (["model.in_chans=5", "augmentation.policy=paste"], "paste finds objects by their colours"),
+        (["model.in_chans=5", "augmentation.policy=paste"], "paste finds objects by colour"),
         (["competition.kind=video", "augmentation.policy=paste"], "paste puts photos on photos, not frames on frames"),
-        (["ensemble.method=power_mean"], r"no longer available: type ensemble\.method=geometric_mean"),
+        (["ensemble.method=power_mean"], r"was removed: type ensemble\.method=geometric_mean"),
         (["model.image_size=96", "model.kwargs={img_size: 64}"], "are two sizes"),
         (["training.from_scratch=true"], "would not keep model.weights=auto: type one of model.weights=none and"),
         (["model.kwargs={img_size: [64, 96]}"], "must be one number"),

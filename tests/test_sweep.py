@@ -362,7 +362,7 @@ MISTAKES = [
     (["-m", "sweep=head", "stage=submit"], "a sweep scores trained runs, and stage=submit is more"),
     (["-m", "sweep=head", "folds.only=[0]"], "a sweep trains all folds of runs of its own"),
     (["-m", "sweep=own", "folds.count=2,3"], "folds.count cannot vary"),
-    (["-m", "sweep=head", "sweep.sampler=cmaes"], "sweep.sampler=cmaes needs two numbers at least"),
+    (["-m", "sweep=head", "sweep.sampler=cmaes"], "sweep.sampler=cmaes needs two or more numbers"),
     (["-m", "sweep=finetune", "sweep.sampler=grid"], "sweep.sampler=grid tries every point, and training.lr has no en"),
     (["-m", "sweep=head", "sweep.sampler=nsga2"], "sweep.sampler=nsga2 weighs objectives: type 'sweep.objectives=["),
     (["-m", "sweep=head", "sweep.sampler=luck"], "sweep.sampler=luck is unknown"),

@@ -44,4 +44,4 @@ def check_sampler(name: str, space: Space) -> None:
             f"sweep.sampler=grid tries every point, and {why}: type choice(…) or range(…), or another sampler"
         )
     if name == "cmaes" and sum(not isinstance(one, Choice) for one in space.values()) < 2:
-        raise UserError("sweep.sampler=cmaes needs two numbers, as interval(…) or range(…): type sweep.sampler=tpe")
+        raise UserError("sweep.sampler=cmaes needs two or more numbers, as interval(…): type sweep.sampler=tpe")

@@ -399,7 +399,8 @@ META = {"labels.csv": PLAIN, "meta.csv": "item,group\na,x\n"}
         (PLAIN, {"test": "test.csv"}, "there is no test.csv in competition.source: type where the list of test items "
          "is, as competition.test=PATH"),
         ({"labels.csv": "item,label\na,cat\nb,dog\n", "test.csv": "item\nc\nd\ne\n"}, {"test": "test.csv"},
-         "test.csv, row 3, names d, and no such file is there; 1 more are not there: add the file, or mend the row"),
+         "test.csv, row 3, names d, and no such file is there; 1 more are not there: add the file, or mend the "
+         "row, or answer such rows by the class shares with competition.on_bad_image=skip"),
         ({"labels.csv": "item,label\na,cat\nb,dog\n", "test.csv": "item,key\nc,1\n"},
          {"test": "test.csv", "id": "column"}, "{root}/test.csv has the columns item, key: id is needed too; a column "
          "by another name is taken with '+competition.columns={{id: NAME}}'"),

@@ -567,7 +567,7 @@ def test_segments_are_of_the_videos_as_the_sample_names_them(frames_at: At, tmp_
 def test_a_run_that_tells_of_whole_items_finds_no_segments(frames_at: At) -> None:
     file = frames_at().runs_dir / "one/metrics.json"
     write_json(file, {name: value for name, value in read_json(file).items() if name != "detection"})
-    with pytest.raises(UserError, match=r"one classifies whole items, competition\.form=segments needs a run that"):
+    with pytest.raises(UserError, match=r"one classifies whole items, competition\.form=segments needs one that"):
         run_command(frames_at("stage=submit"))
 
 

@@ -358,7 +358,7 @@ def test_a_trial_that_its_rival_has_stopped_is_pruned(tmp_path: Path, caplog: py
         ("tpe", {}, "there is nothing to try: give options several values"),
         ("grid", SPACE, "x has no end of values"),
         ("grid", {"n": Span(1, 10**6, whole=True)}, "1000000 points are too many"),
-        ("cmaes", {"x": Span(0, 1), "k": Choice(("a", "b"))}, "needs two numbers at least"),
+        ("cmaes", {"x": Span(0, 1), "k": Choice(("a", "b"))}, "needs two or more numbers"),
     ],
 )
 def test_a_sampler_says_what_it_cannot_do(sampler: str, space: Space, words: str) -> None:

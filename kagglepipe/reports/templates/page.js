@@ -23,14 +23,16 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     said.textContent = `${count} of ${cards.length} shown`;
   };
   form.addEventListener("input", show);
-  form.addEventListener("reset", () => setTimeout(show));
+  form.querySelector("button").addEventListener("click", () => { form.reset(); show(); });
   form.addEventListener("submit", (event) => event.preventDefault());
   for (const button of document.querySelectorAll(".matrix button")) {
     button.addEventListener("click", () => {
       form.reset();
       form.elements.given.value = button.dataset.given;
       form.elements.answer.value = button.dataset.answer;
-      setTimeout(() => { show(); gallery.scrollIntoView(); form.elements.given.focus({ preventScroll: true }); });
+      show();
+      gallery.scrollIntoView();
+      form.elements.given.focus({ preventScroll: true });
     });
   }
   show();
