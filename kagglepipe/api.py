@@ -115,7 +115,6 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Show the run in a notebook: its scores, beside its baseline."""
-
         from html import escape
 
         metrics = self.metrics

@@ -36,18 +36,20 @@ class Selection:
 Selector = Callable[[Sequence[Probs], EvalRows], int]  # (probabilities of each candidate, their rows) -> number
 
 
-def choose(candidates: Sequence[Candidate], rows: EvalRows, selector: Selector = significantly_better) -> Selection:
+def choose(
+    candidates: Sequence[Candidate], rows: EvalRows, selector: Selector = significantly_better, *, of_two: bool = False
+) -> Selection:
     """Select a candidate for each fold by the inner probabilities of the other blocks, and for all rows.
 
-    With two blocks there are no inner probabilities: the first is taken.
+    With two blocks there are no inner probabilities: the first is taken, with `of_two` for the folds only.
     """
     count = rows.block_count
-    if count < 3 or len(candidates) == 1:
+    if (count < 3 and not of_two) or len(candidates) == 1:
         return Selection(candidates[0], [0] * (rows.fold_count + 1))
-    of_block = []
-    for block in range(count):
+    of_block = [0] * count
+    for block in range(count if count > 2 else 0):
         others = rows.blocks != block
-        of_block.append(selector([one.inner[block][others] for one in candidates], rows.part(others)))
+        of_block[block] = selector([one.inner[block][others] for one in candidates], rows.part(others))
     picks = [of_block[fold % count] for fold in range(rows.fold_count)]
     picks.append(selector([one.cross_fitted(rows.folds) for one in candidates], rows))
     if len(set(picks)) == 1:
@@ -77,12 +79,17 @@ def score_of(candidate: Candidate, rows: EvalRows) -> float:
 def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:
     """Add thresholds for the metric, one of labels, where it gets significantly better."""
     moved = with_map(candidate, rows, lambda probs, truth, _: fit_thresholds(probs, truth, rows.metric))
-    return choose([candidate, moved], rows, lambda both, part: int(score_gain(both[1], both[0], part).is_beyond_noise))
+    return choose([candidate, moved], rows, _second_if_beyond_noise)
+
+
+def _second_if_beyond_noise(both: Sequence[Probs], rows: EvalRows) -> int:
+    return int(score_gain(both[1], both[0], rows).is_beyond_noise)
 
 
 def decided(predictions: Probs, rows: EvalRows, task: str) -> tuple[Selection, Gain]:
     """(the plain decision or, where it is significantly better, a fitted one; the cross-fitted gain of fitting).
 
+    With two folds no third is left to choose by: rows out of fold keep the plain one, whatever the test gets.
     predictions: (N, C), out of fold. task: of `decisions.FITS`.
     """
     fits = rows.fold_count + 1
@@ -90,12 +97,8 @@ def decided(predictions: Probs, rows: EvalRows, task: str) -> tuple[Selection, G
     candidate = Candidate("mean", weights, same, [[]] * fits, lambda: [predictions] * rows.block_count)
     plain = with_map(candidate, rows, lambda probs, truth, _: plain_decision(rows.truth, task, rows.metric))
     fitted = with_map(candidate, rows, lambda probs, truth, _: FITS[task](probs, truth, rows.metric))
-    gain = score_gain(fitted.cross_fitted(rows.folds), plain.cross_fitted(rows.folds), rows)
-    if rows.block_count < 3:  # no fold is left to choose by: one choice for all
-        pick = int(gain.is_beyond_noise)
-        return Selection((plain, fitted)[pick], [pick] * fits), gain
-    choice = choose([plain, fitted], rows, lambda both, part: int(score_gain(both[1], both[0], part).is_beyond_noise))
-    return choice, gain
+    choice = choose([plain, fitted], rows, _second_if_beyond_noise, of_two=True)
+    return choice, score_gain(fitted.cross_fitted(rows.folds), plain.cross_fitted(rows.folds), rows)
 
 
 def redundant_members(stack: Stack, rows: EvalRows, candidate: Candidate) -> list[int]:
