@@ -141,17 +141,22 @@ def _chosen(
     return ItemColumns(train[kept], test[kept], notes)
 
 
+def numbers_of(cells: "pd.Series[str]") -> "pd.Series[float]":
+    """Cells as finite numbers; NaN for what is none."""
+    return pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan)
+
+
 def is_numeric(cells: "pd.Series[str]") -> bool:
     """Whether nearly all cells that are not empty are numbers."""
     own = cells[cells != ""]
-    return bool(len(own)) and bool(pd.to_numeric(own, errors="coerce").notna().mean() >= NUMERIC)
+    return bool(len(own)) and bool(numbers_of(own).notna().mean() >= NUMERIC)
 
 
 def encode(columns: ItemColumns) -> tuple[NDArray[np.float64], NDArray[np.float64], list[bool], list[str]]:
     """(training cells (N, D), test cells (M, D), whether each column is of categories, notes).
 
-    Numbers stay; categories are numbered in the order of the training cells' names. NaN: an empty cell, text in a
-    column of numbers, or a category that no training item has.
+    Numbers stay; categories are numbered in the order of the training cells' names. NaN: an empty cell, text or
+    infinity in a column of numbers, or a category that no training item has.
     """
     parts: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
     kinds, notes = [], list(columns.notes)
@@ -160,7 +165,7 @@ def encode(columns: ItemColumns) -> tuple[NDArray[np.float64], NDArray[np.float6
         known = sorted(set(columns.train[name]) - {""})
         for side, cells in zip(parts, (columns.train[name], columns.test[name]), strict=True):
             if is_number:
-                side.append(pd.to_numeric(cells, errors="coerce").to_numpy(np.float64))
+                side.append(np.asarray(numbers_of(cells), np.float64))
             else:
                 codes = pd.Index(known).get_indexer(pd.Index(cells)).astype(np.float64)
                 side.append(np.where(codes < 0, np.nan, codes))
@@ -178,7 +183,7 @@ def _cell_notes(name: str, train: "pd.Series[str]", test: "pd.Series[str]", is_n
     if not is_number and (strange := sorted(set(test) - {"", *train})):
         notes.append(f"column {name} has {first_three(strange)} in the test alone: taken as empty")
     cells = pd.concat([train, test])
-    text = cells[(cells != "") & pd.to_numeric(cells, errors="coerce").isna()]
+    text = cells[(cells != "") & numbers_of(cells).isna()]
     if is_number and len(text):
         notes.append(
             f"column {name} is of numbers and has {first_three(text.unique())}: {len(text)} cells are taken as empty"

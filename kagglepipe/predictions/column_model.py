@@ -94,7 +94,9 @@ def cross_predict(
     oof, total = np.zeros((len(x), classes)), np.zeros((len(test), classes))
     for fold in range(rows.fold_count):
         train = rows.folds != fold
-        found = fit_predict(name, x[train], rows.truth[train], np.concatenate([x[~train], test]), categorical)
+        is_filled = ~np.isnan(x[train]).all(axis=0)  # scikit-learn takes no column without a cell
+        own, others = x[train][:, is_filled], np.concatenate([x[~train], test])[:, is_filled]
+        found = fit_predict(name, own, rows.truth[train], others, list(np.array(categorical)[is_filled]))
         held = int((~train).sum())
         oof[~train, : found.shape[1]] = found[:held]
         total[:, : found.shape[1]] += found[held:]

@@ -84,9 +84,12 @@ def doubtful_tags(
 
 
 def with_decisions(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
-    """Keep the decisions of an earlier table; its decided rows that are no longer suspected come last."""
-    decided = earlier[earlier["decision"] != ""]
-    known = dict(zip(decided["id"], decided["decision"], strict=True))
-    gone = decided[~decided["id"].isin(table["id"])]
-    kept = table.assign(decision=[known.get(id, "") for id in table["id"]])
+    """Keep the decisions of an earlier table, and the labels beside them, which may have been edited.
+
+    Its decided rows that are no longer suspected come last.
+    """
+    decided = earlier[earlier["decision"] != ""].drop_duplicates("id")
+    gone, kept = decided[~decided["id"].isin(table["id"])], table.set_index("id", drop=False)
+    kept.update(decided.set_index("id")[["suggested", "decision"]])
+    kept = kept.reset_index(drop=True)
     return kept if gone.empty else pd.concat([kept, gone[list(COLUMNS)]], ignore_index=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.fold_file import near_duplicates
+from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.images.cache import PixelCache
@@ -24,7 +25,7 @@ from kagglepipe.images.decode import Pixels
 from kagglepipe.kaggle.ledger import read_ledger
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns
-from kagglepipe.predictions.label_errors import suspects, with_decisions
+from kagglepipe.predictions.label_errors import COLUMNS, suspects, with_decisions
 from kagglepipe.predictions.own_metric import is_out_of_reach
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.reports import looks
@@ -80,9 +81,9 @@ def run(config: Config) -> None:
         try:
             write_report(config, find_run(config))  # whose path is the last line of the summary
         except UserError as error:
-            log.warning("report: there is no page: %s", error)
+            log.warning("report: the page was not written: %s", error)
         except Exception:  # the submission is there, which no fault of a page may hide
-            log.exception("report: there is no page")
+            log.exception("report: the page was not written")
 
 
 def is_at_end(config: Config) -> bool:
@@ -178,7 +179,8 @@ def suspects_of(found: Predicted, file: Path) -> pd.DataFrame | str:
     ids = found.oof["id"].astype(str).tolist()
     table = suspects(ids, np.asarray(found.probs), found.truth, found.classes)
     if file.exists():
-        table = with_decisions(table, pd.read_csv(file, dtype=str, keep_default_na=False))
+        earlier = read_spreadsheet(file, {name: name for name in COLUMNS}, COLUMNS, is_renamable=False)
+        table = with_decisions(table, earlier)
     write_if_changed(file, table.to_csv(index=False, lineterminator="\n").encode())
     return table
 

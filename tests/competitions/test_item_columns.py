@@ -79,3 +79,11 @@ def test_a_table_of_metadata_that_names_the_items_in_a_column_of_its_own(tmp_pat
     found = read(dataset, ("age",), metadata="info.csv", metadata_key="img")
     assert found.train["age"].tolist() == [str(number) for number in range(COUNT)]
     assert found.test["age"].tolist() == [str(number + COUNT) for number in range(COUNT)]
+
+
+def test_infinity_is_taken_as_empty_and_said() -> None:
+    cells = pd.DataFrame({"area": [*map(str, range(39)), "inf"]})
+    train, _, kinds, notes = encode(ItemColumns(cells, cells[:5], []))
+    assert kinds == [False]
+    np.testing.assert_array_equal(train[:, 0], [*range(39), np.nan])
+    assert notes == ["column area is of numbers and has inf: 1 cells are taken as empty"]

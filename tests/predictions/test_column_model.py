@@ -105,3 +105,15 @@ def test_logits() -> None:
     tags = logits_of(np.array([[0.75, 1.0]]), np.array([[True, False]]))
     np.testing.assert_allclose(tags, [[np.log(3), np.log(1e6 - 1)]])
     assert logits_of(np.array([[7.0]]), np.array([[1.5]])).tolist() == [[7.0]]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_column_without_a_cell_in_the_training_folds_says_nothing_there(name: str) -> None:
+    x, truth = problem(80)
+    rows = rows_of(truth)
+    of_one_fold = np.where(rows.folds == 0, np.arange(80.0), np.nan)[:, None]
+    found, _ = cross_predict(
+        name, np.hstack([x, of_one_fold]), rows, x[:0, [0, 1, 2, 2]], [False, False, True, False], 2
+    )
+    without, _ = cross_predict(name, x, rows, x[:0], [False, False, True], 2)
+    np.testing.assert_array_equal(found[rows.folds == 0], without[rows.folds == 0])

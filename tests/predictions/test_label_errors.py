@@ -57,3 +57,11 @@ def test_decisions_of_an_earlier_table_are_kept() -> None:
     earlier = pd.concat([table.assign(decision="change"), table.assign(id="gone", decision="drop")])
     kept = with_decisions(table, pd.concat([earlier, table.assign(id="open")]))
     assert kept[["id", "decision"]].to_numpy().tolist() == [["d", "change"], ["gone", "drop"]]
+
+
+def test_a_suggested_label_that_was_edited_is_kept_with_its_decision() -> None:
+    probs, given = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.9, 0.1]]), np.array([0, 0, 1, 1])
+    table = suspects(list("abcd"), probs, given, ["x", "y"])
+    kept = with_decisions(table, table.assign(suggested="z", decision="change"))
+    assert kept[["id", "given", "suggested", "decision"]].to_numpy().tolist() == [["d", "y", "z", "change"]]
+    assert with_decisions(table, table.assign(suggested="z"))["suggested"].tolist() == ["x"]

@@ -81,7 +81,7 @@ def test_a_page_that_cannot_be_written_fails_no_finished_command(
 ) -> None:
     run_of(toy_config).oof_file.unlink()
     run_command(replace(toy_config, stage="all"))
-    assert re.search(r"there is no page: .* has no out-of-fold rows", caplog.text)
+    assert re.search(r"the page was not written: .* has no out-of-fold rows", caplog.text)
     with pytest.raises(UserError, match="has no out-of-fold rows, which a report is about"):
         run_command(toy_config)
 
@@ -96,13 +96,22 @@ def test_pictures_that_moved_are_said_and_the_page_goes_on(toy_config: Config) -
     assert "gone.png" in page
 
 
-def test_decisions_about_suspects_stay(toy_config: Config) -> None:
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_decisions_about_suspects_stay(separator: str, toy_config: Config) -> None:
     run = run_of(toy_config)
     file = run.folder / "suspects.csv"
-    file.write_text("rank,id,given,suggested,p_given,p_suggested,decision\n1,blue/blue1.png,blue,red,0.1,0.9,keep\n")
+    text = "rank,id,given,suggested,p_given,p_suggested,decision\n1,blue/blue1.png,blue,red,0.1,0.9,keep\n"
+    file.write_text(text.replace(",", separator))
     write_report(toy_config, run)
     table = pd.read_csv(file, dtype=str, keep_default_na=False).set_index("id")
     assert table.loc["blue/blue1.png", "decision"] == "keep"
+
+
+def test_suspects_without_their_columns_are_refused_in_a_line(toy_config: Config) -> None:
+    run = run_of(toy_config)
+    (run.folder / "suspects.csv").write_text("id,decision\nblue/blue1.png,keep\n")
+    with pytest.raises(UserError, match=r"suspects\.csv has the columns id, decision"):
+        write_report(toy_config, run)
 
 
 def test_the_interface_writes_the_same_page_elsewhere(toy_config: Config, tmp_path: Path) -> None:
