@@ -95,9 +95,15 @@ class Progress(Generic[Item]):
     """
 
     def __init__(
-        self, name: str, *, total: int | None = None, unit: str = "", done: int = 0, items: Iterable[Item] = (),
+        self,
+        name: str,
+        *,
+        total: int | None = None,
+        unit: str = "",
+        done: int = 0,
+        items: Iterable[Item] = (),
         limit: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name, self.total, self.unit, self.done, self.items, self.limit = name, total, unit, done, items, limit
         self.count, self.note, self.start = done, "", time.monotonic()
 

@@ -102,9 +102,16 @@ class Recurrent(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, hidden: int, *, cell: str = "lstm", layers: int = 1, bidirectional: bool = False,
-        dropout: float = 0.0, fused: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        inputs: int,
+        hidden: int,
+        *,
+        cell: str = "lstm",
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        fused: bool = True,
+    ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise UserError(f"cell={cell} is unknown; known are: {', '.join(CELLS)}")

@@ -27,9 +27,14 @@ MIN_FONTS_WIDE = 8  # font sizes that a frame must be wide to get text
 
 
 def draw_video(
-    source: Path, target: Path, probs: Probs, rate: float, classes: Sequence[str], background: str | None,
+    source: Path,
+    target: Path,
+    probs: Probs,
+    rate: float,
+    classes: Sequence[str],
+    background: str | None,
     segments: pd.DataFrame,
-) -> None:  # fmt: skip
+) -> None:
     """Write a video as an MP4 with its segments drawn into it. probs: (T, C) at `rate` samples/s from time 0."""
     info = inspect(source)
     drawn_rate = min(MAX_RATE, info.rate or MAX_RATE)
@@ -69,9 +74,14 @@ def make_strip(
 
 
 def annotate(
-    frame: Pixels, *, time: float, total: float, labels: Sequence[tuple[str, float]], colours: Mapping[str, Colour],
+    frame: Pixels,
+    *,
+    time: float,
+    total: float,
+    labels: Sequence[tuple[str, float]],
+    colours: Mapping[str, Colour],
     strip: Pixels | None = None,
-) -> Pixels:  # fmt: skip
+) -> Pixels:
     """Copy a frame (H, W, 3) and draw its labels into it, with probabilities as numbers and bars.
 
     Below them is the strip, with a cursor at `time`. Frames too small for text get only the strip.

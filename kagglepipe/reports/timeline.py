@@ -83,9 +83,18 @@ class Scale:
 
 
 def draw_timeline(
-    path: Path, times: Floats, step: float, probs: npt.NDArray[np.floating], classes: Sequence[str],
-    background: str | None, segments: pd.DataFrame, *, title: str, unit: str = "s", truth: pd.DataFrame | None = None,
-) -> None:  # fmt: skip
+    path: Path,
+    times: Floats,
+    step: float,
+    probs: npt.NDArray[np.floating],
+    classes: Sequence[str],
+    background: str | None,
+    segments: pd.DataFrame,
+    *,
+    title: str,
+    unit: str = "s",
+    truth: pd.DataFrame | None = None,
+) -> None:
     """Draw the probabilities and segments of one video as a PNG, 1200 pixels wide.
 
     Each class but the background has a row: a curve of its probability, each sample held until the next and the

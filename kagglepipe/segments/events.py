@@ -69,9 +69,14 @@ class EventCrossFit(NamedTuple):
 
 
 def cross_fit_events(
-    probs: Mapping[str, FrameProbs], folds: Mapping[str, int], truth: pd.DataFrame, classes: Sequence[str],
-    background: str | None, grid: Sequence[EventSettings], tolerances: Sequence[float],
-) -> EventCrossFit:  # fmt: skip
+    probs: Mapping[str, FrameProbs],
+    folds: Mapping[str, int],
+    truth: pd.DataFrame,
+    classes: Sequence[str],
+    background: str | None,
+    grid: Sequence[EventSettings],
+    tolerances: Sequence[float],
+) -> EventCrossFit:
     """Pick the events of each fold's videos with the settings of the best average precision on the other folds.
 
     Ties and undefined scores take the first of the grid. folds: video -> fold. truth: an events frame.

@@ -73,9 +73,14 @@ class FrameProbs:
 
 
 def detect_segments(
-    video: str, times: Floats, step: float, probs: npt.NDArray[np.floating], classes: Sequence[str],
-    background: str | None, settings: DetectionSettings,
-) -> pd.DataFrame:  # fmt: skip
+    video: str,
+    times: Floats,
+    step: float,
+    probs: npt.NDArray[np.floating],
+    classes: Sequence[str],
+    background: str | None,
+    settings: DetectionSettings,
+) -> pd.DataFrame:
     """Detect the segments of one video: video, start, end, label and score, sorted by start.
 
     Each class but `background` on its own, so that segments of different classes may overlap: smoothing; hysteresis
@@ -238,9 +243,14 @@ def settings_grid(step: float, typical_length: float) -> list[DetectionSettings]
 
 
 def cross_fit(
-    probs: Mapping[str, FrameProbs], folds: Mapping[str, int], truth: pd.DataFrame, classes: Sequence[str],
-    background: str | None, grid: Sequence[DetectionSettings], metric: str,
-) -> CrossFit:  # fmt: skip
+    probs: Mapping[str, FrameProbs],
+    folds: Mapping[str, int],
+    truth: pd.DataFrame,
+    classes: Sequence[str],
+    background: str | None,
+    grid: Sequence[DetectionSettings],
+    metric: str,
+) -> CrossFit:
     """Detect the segments of each fold's videos with the settings that score best on the other folds' videos.
 
     Ties (to twelve decimals) and undefined scores take the first of the grid, as does a single fold.

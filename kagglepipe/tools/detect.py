@@ -232,9 +232,13 @@ def detect_stream(detector: Detector, source: str, folder: Path, options: Detect
 
 
 def follow(
-    detector: Detector, source: str, predict: "Callable[[Pixels], Probs]", live: StreamSegmenter, result: VideoResult,
+    detector: Detector,
+    source: str,
+    predict: "Callable[[Pixels], Probs]",
+    live: StreamSegmenter,
+    result: VideoResult,
     seconds: float | None,
-) -> None:  # fmt: skip
+) -> None:
     """Read a stream frame by frame, append its probabilities to `result`, and log segments as they end.
 
     predict: function from a frame (H, W, 3) to probabilities (C,). seconds: length to read; None: to the end.

@@ -91,9 +91,16 @@ def run(config: Config) -> None:
 
 
 def predict_files(
-    run: Run, kind: str, root: Path, files: list[str], backend: "InferenceBackend", *, max_side: int,
-    workers: int | None, skip_bad: bool,
-) -> Predictions:  # fmt: skip
+    run: Run,
+    kind: str,
+    root: Path,
+    files: list[str],
+    backend: "InferenceBackend",
+    *,
+    max_side: int,
+    workers: int | None,
+    skip_bad: bool,
+) -> Predictions:
     """Predict files, by their paths from `root`, with the networks of a run."""
     if kind == "image":
         return photo_probabilities(run, Photos(root, files, max_side, skip_bad=skip_bad), backend, workers)

@@ -74,9 +74,15 @@ def run(config: Config) -> None:
 
 
 def show_runs(
-    store: RunStore, runs: list[Metrics], ledger: list[Row], metric: str, groups: "pd.Series[Any] | None",
-    file: Path | None, *, loss: str,
-) -> list[Metrics]:  # fmt: skip
+    store: RunStore,
+    runs: list[Metrics],
+    ledger: list[Row],
+    metric: str,
+    groups: "pd.Series[Any] | None",
+    file: Path | None,
+    *,
+    loss: str,
+) -> list[Metrics]:
     """Log the table, write it to `file`, and warn of a misleading public score; returns the runs, the best first.
 
     loss: the title of its column.

@@ -31,9 +31,15 @@ READERS = {  # of the options that training=head does not read
 
 
 def log_setup(
-    name: str, dataset: Dataset, learner: "Learner", *, mode: str, only: Sequence[int] = (), idle: Sequence[str] = (),
+    name: str,
+    dataset: Dataset,
+    learner: "Learner",
+    *,
+    mode: str,
+    only: Sequence[int] = (),
+    idle: Sequence[str] = (),
     needed_side: int | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Log device, precision, mode, rows and folds of a run, and warn of options that are of no use.
 
     mode: `training.mode` as typed. only: the folds to train, empty for all. idle: options that this mode does not read.

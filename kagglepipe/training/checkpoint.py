@@ -111,9 +111,13 @@ def check_backbone(checkpoint: Checkpoint, backbone: nn.Module) -> None:
 
 
 def save_temporal(
-    folder: Path, models: Sequence[TemporalModel], encoder: Classifier | None, *, shared_backbone: bool,
+    folder: Path,
+    models: Sequence[TemporalModel],
+    encoder: Classifier | None,
+    *,
+    shared_backbone: bool,
     meta: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     """Write model.safetensors and model.json of a fold's temporal models, whose probabilities are averaged.
 
     encoder: of the frames (None: series have none); written here unless the run's folds share it.

@@ -25,9 +25,14 @@ Fit = tuple[Columns, Columns]  # weights (O, F) and biases (O,)
 
 
 def fit_logistic(
-    x: Features, y: Columns, weights: Columns, grid: Sequence[Columns], *, ftol: float = FTOL_INNER,
+    x: Features,
+    y: Columns,
+    weights: Columns,
+    grid: Sequence[Columns],
+    *,
+    ftol: float = FTOL_INNER,
     deviation: float | None = None,
-) -> list[Fit]:  # fmt: skip
+) -> list[Fit]:
     """Fit a binary logistic regression for each column of `y` (N, O), for each C (O,) of the grid, from small to large.
 
     All columns are minimised at once, from the solution of the C before. Each weight is scaled by its expected
@@ -179,9 +184,15 @@ class ColumnHeadFitter:
     """
 
     def __init__(
-        self, views: Sequence[Features], targets: NDArray[Any], folds: Labels, *, task: str, grid: Sequence[float],
+        self,
+        views: Sequence[Features],
+        targets: NDArray[Any],
+        folds: Labels,
+        *,
+        task: str,
+        grid: Sequence[float],
         clean: float = 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.views, self.targets, self.folds = list(views), targets.astype(np.float64), folds
         self.task, self.clean, self.solver = task, clean, SOLVERS[task]
         self.grid = self.solver.widen(sorted(grid))

@@ -54,10 +54,17 @@ def image_key(id: str, digest: str) -> str:
 
 
 def encode(
-    model: Classifier, read: Callable[[Item, int, int], Frames], items: Sequence[Item], *, backend: InferenceBackend,
-    dtype: type[np.floating[Any]] = np.float32, batch_size: int = FRAME_BATCH, workers: int | None = None,
-    progress: str | None = None, unit: str = "frame",
-) -> Iterator[tuple[str, NDArray[Any]]]:  # fmt: skip
+    model: Classifier,
+    read: Callable[[Item, int, int], Frames],
+    items: Sequence[Item],
+    *,
+    backend: InferenceBackend,
+    dtype: type[np.floating[Any]] = np.float32,
+    batch_size: int = FRAME_BATCH,
+    workers: int | None = None,
+    progress: str | None = None,
+    unit: str = "frame",
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield (key, features (T, F) of `dtype`) of each item in order, while threads decode ahead.
 
     read: (item, first frame, end) -> frames (end - first, size, size, C). Batches are full whatever
@@ -96,9 +103,16 @@ def encode_frames(
 
 
 def compute_features(
-    model: Classifier, views: Views, rows: Sequence[int], *, view: int = 0, backend: InferenceBackend,
-    batch_size: int | None = None, workers: int | None = None, progress: str | None = None,
-) -> Features:  # fmt: skip
+    model: Classifier,
+    views: Views,
+    rows: Sequence[int],
+    *,
+    view: int = 0,
+    backend: InferenceBackend,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    progress: str | None = None,
+) -> Features:
     """Compute features (len(rows), F) of one view of images, in order, without a store.
 
     view: its number, 0 for the clean one. batch_size: None for what suits the device.

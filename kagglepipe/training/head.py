@@ -91,9 +91,16 @@ class HeadFitter:
     """
 
     def __init__(
-        self, views: Sequence[Features], labels: Labels, folds: Labels, *, grid: Sequence[float], classes: int,
-        clean: float = 1.0, solver: Solver | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        views: Sequence[Features],
+        labels: Labels,
+        folds: Labels,
+        *,
+        grid: Sequence[float],
+        classes: int,
+        clean: float = 1.0,
+        solver: Solver | None = None,
+    ) -> None:
         self.views, self.labels, self.folds, self.clean = list(views), labels, folds, clean
         self.grid, self.classes = sorted(grid), classes
         self.solver = solver or self._fit_sklearn

@@ -314,11 +314,23 @@ def set_head(model: Classifier, weight: NDArray[np.float32], bias: NDArray[np.fl
 
 
 def fit(
-    model: Classifier, images: TrainingImages, *, train: NDArray[np.int64], valid: NDArray[np.int64],
-    options: TrainingOptions, seed: int, precision: Precision, workers: int, name: str,
-    runtime: FitRuntime = FitRuntime(), metric: str = "accuracy", truth: Truth | None = None, task: str = "multiclass",
-    loss: Loss = CROSS_ENTROPY, unit: TargetScale | None = None,
-) -> list[Epoch]:  # fmt: skip
+    model: Classifier,
+    images: TrainingImages,
+    *,
+    train: NDArray[np.int64],
+    valid: NDArray[np.int64],
+    options: TrainingOptions,
+    seed: int,
+    precision: Precision,
+    workers: int,
+    name: str,
+    runtime: FitRuntime = FitRuntime(),
+    metric: str = "accuracy",
+    truth: Truth | None = None,
+    task: str = "multiclass",
+    loss: Loss = CROSS_ENTROPY,
+    unit: TargetScale | None = None,
+) -> list[Epoch]:
     """Fine-tune `model` in place on the rows `train` (N,) of `images`, and return its history.
 
     The weights of the epoch with the best score on the rows `valid` (M,) by `metric` stay. truth: of these rows; None:

@@ -38,9 +38,14 @@ Probs = NDArray[np.float64]
 
 
 def run_probabilities(
-    checkpoints: Sequence[Checkpoint], images: Images, rows: Sequence[int], *, backend: InferenceBackend,
-    workers: int | None = None, tta: Sequence[str] = (),
-) -> Probs:  # fmt: skip
+    checkpoints: Sequence[Checkpoint],
+    images: Images,
+    rows: Sequence[int],
+    *,
+    backend: InferenceBackend,
+    workers: int | None = None,
+    tta: Sequence[str] = (),
+) -> Probs:
     """Predict probabilities (len(rows), C) for rows of `images`: the mean over the folds, and over turned views.
 
     tta: these, of `images.views.TURNS`, beside the clean one. Classes are in the first fold's order. Folds that share

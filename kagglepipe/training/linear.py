@@ -118,9 +118,14 @@ class PrincipalAxisSolver:
 
 
 def linear_fitter(
-    views: Sequence[Features], labels: NDArray[Any], folds: Labels, *, grid: Sequence[float], classes: int,
+    views: Sequence[Features],
+    labels: NDArray[Any],
+    folds: Labels,
+    *,
+    grid: Sequence[float],
+    classes: int,
     task: str = "multiclass",
-) -> HeadFitter | ColumnHeadFitter:  # fmt: skip
+) -> HeadFitter | ColumnHeadFitter:
     """Make a HeadFitter that solves along principal axes or, of a task with labels in columns (N, O), a
     ColumnHeadFitter; arguments as of these.
     """

@@ -106,11 +106,22 @@ class NonFiniteLoss(Exception):  # noqa: N818  # it never leaves this file
 
 
 def train_epochs(
-    model: nn.Module, batches: Batches, optimiser: torch.optim.Optimizer, *, options: TrainingOptions, seed: int,
-    precision: Precision, name: str, unit: str, evaluate: Evaluate | None, lr_option: str = "training.lr",
-    runtime: FitRuntime = FitRuntime(), metric: str = "accuracy", loss: Loss = CROSS_ENTROPY,
+    model: nn.Module,
+    batches: Batches,
+    optimiser: torch.optim.Optimizer,
+    *,
+    options: TrainingOptions,
+    seed: int,
+    precision: Precision,
+    name: str,
+    unit: str,
+    evaluate: Evaluate | None,
+    lr_option: str = "training.lr",
+    runtime: FitRuntime = FitRuntime(),
+    metric: str = "accuracy",
+    loss: Loss = CROSS_ENTROPY,
     mixing: Mixing | None = None,
-) -> list[Epoch]:  # fmt: skip
+) -> list[Epoch]:
     """Train `model` in place for `options.epochs`, or resume an interrupted training, and return its history.
 
     evaluate: on validation rows, score by `metric`; the weights of the best epoch are restored at the end, and training

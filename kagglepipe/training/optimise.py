@@ -125,9 +125,16 @@ def running_statistics_of_one(model: nn.Module, rows: int) -> Iterator[None]:
 
 
 def gradients(
-    model: nn.Module, inputs: Sequence[Tensor], labels: Tensor, scaler: torch.amp.GradScaler, precision: Precision, *,
-    label_smoothing: float, micro_batch: int | None = None, loss_of: Loss = CROSS_ENTROPY,
-) -> tuple[float, int, int]:  # fmt: skip
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    labels: Tensor,
+    scaler: torch.amp.GradScaler,
+    precision: Precision,
+    *,
+    label_smoothing: float,
+    micro_batch: int | None = None,
+    loss_of: Loss = CROSS_ENTROPY,
+) -> tuple[float, int, int]:
     """Accumulate the gradients of one batch: (mean loss, correct labels, labels), over all ranks.
 
     Logits are (B, C) or (B, T, C), labels (B,) or (B, T), or columns as `losses` has them. micro_batch:

@@ -103,9 +103,17 @@ class Progress:
 
 
 def resume(
-    file: Path | None, model: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedModel | None = None, *,
-    classes: Sequence[str], default_classes: Sequence[str], metric: str, has_budget: bool, name: str,
-) -> Progress:  # fmt: skip
+    file: Path | None,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: AveragedModel | None = None,
+    *,
+    classes: Sequence[str],
+    default_classes: Sequence[str],
+    metric: str,
+    has_budget: bool,
+    name: str,
+) -> Progress:
     """Restore an interrupted training from its file; the progress is that of the beginning where it cannot go on.
 
     classes, default_classes: see `FitRuntime`. A schedule that a budget has shortened goes on only with a budget:

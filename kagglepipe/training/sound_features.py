@@ -18,9 +18,15 @@ from kagglepipe.training.features import FeatureStore, Item
 
 
 def sound_features(
-    items: pd.DataFrame, paths: Sequence[Path], sequences: SequenceOptions, *, view: int, seed: int, folder: Path,
+    items: pd.DataFrame,
+    paths: Sequence[Path],
+    sequences: SequenceOptions,
+    *,
+    view: int,
+    seed: int,
+    folder: Path,
     workers: int | None = None,
-) -> Mapping[str, NDArray[np.float32]]:  # fmt: skip
+) -> Mapping[str, NDArray[np.float32]]:
     """Frames (T, 64) of every sound by its name; each has a pitch of its own in the views after the clean one.
 
     items: a row a file, with `video`, its name, and `sha256`. folder: of the stores.

@@ -29,9 +29,14 @@ FLOAT32 = Precision(torch.float32, False, "a temporal model is too small for les
 
 
 def make_temporal(
-    examples: Sequence[Example], outputs: int, options: TemporalOptions, *, noise: float = 0.0, seed: int,
+    examples: Sequence[Example],
+    outputs: int,
+    options: TemporalOptions,
+    *,
+    noise: float = 0.0,
+    seed: int,
     device: torch.device,
-) -> TemporalModel:  # fmt: skip
+) -> TemporalModel:
     """Make a temporal model with weights drawn by `seed` and its feature transform fitted on the examples.
 
     outputs: their number O.
@@ -69,9 +74,17 @@ def raw_frames(model: TemporalModel, examples: Sequence[Example], *, seed: int) 
 
 
 def fit_temporal(
-    examples: Sequence[Example], outputs: int, options: TemporalOptions, sequences: SequenceOptions, *,
-    task: str = "multiclass", clip: float = 1.0, seed: int, device: torch.device, name: str,
-) -> tuple[TemporalModel, list[Epoch]]:  # fmt: skip
+    examples: Sequence[Example],
+    outputs: int,
+    options: TemporalOptions,
+    sequences: SequenceOptions,
+    *,
+    task: str = "multiclass",
+    clip: float = 1.0,
+    seed: int,
+    device: torch.device,
+    name: str,
+) -> tuple[TemporalModel, list[Epoch]]:
     """Fit a temporal model on all examples for `sequences.steps`, and return it with its history.
 
     Frame labels (T,) are learnt in windows of `sequences.window` frames, clip labels () or (O,) on whole clips.
