@@ -19,6 +19,17 @@ from kagglepipe.course import (
 )
 from kagglepipe.course.lesson import Lesson
 
-MODULES = (convolution, digits, recurrence, gradients, long_lags, cnn_versus_rnn, lstm_cell, next_character, next_word,
-           translation, spoken_digits, actions)  # fmt: skip
-RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {one.__name__.rpartition(".")[2]: one.run for one in MODULES}
+RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
+    "convolution": convolution.run,
+    "digits": digits.run,
+    "recurrence": recurrence.run,
+    "gradients": gradients.run,
+    "long_lags": long_lags.run,
+    "cnn_versus_rnn": cnn_versus_rnn.run,
+    "lstm_cell": lstm_cell.run,
+    "next_character": next_character.run,
+    "next_word": next_word.run,
+    "translation": translation.run,
+    "spoken_digits": spoken_digits.run,
+    "actions": actions.run,
+}

@@ -107,7 +107,9 @@ class InferenceBackend:
         except (OSError, MemoryError):
             raise  # a full disk is no fault of the network
         except Exception as error:  # its converter raises errors of any class
-            log.warning("inference: OpenVINO cannot convert it (%s): torch is used", str(error).split("\n")[0])
+            log.warning(
+                "inference: OpenVINO cannot convert this network (%s): torch is used", str(error).split("\n")[0]
+            )
             return {"torch": 1.0, "openvino": 0.0}
         if abs(found - expected).max() > TOLERANCE[self.precision.dtype] * abs(expected).max():
             log.warning("inference: OpenVINO gives other features for this network: torch is used")
