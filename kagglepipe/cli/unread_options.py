@@ -153,6 +153,10 @@ def why_unread(config: Config, name: str, mode: str | None) -> str | None:
         return "without a table whose columns it names: add competition.labels=FILE.csv, or leave it out"
     if name == "ensemble.power":
         return "since the power mean was removed: leave it out"
+    if part == "ensemble" and name != "ensemble.runs" and not (config.ensemble.runs or config.training.mode == "best"):
+        return "without runs to blend: add ensemble.runs=[best:8], or leave it out"
+    if name == "predict.tta" and config.predict.tta == ["auto"] and not config.mirror:
+        return "where a mirror changes the class, since auto flips: name the views, as [vertical], or leave it out"
     if name in ("folds.count", "folds.seed") and config.folds.file is not None:
         return "when folds.file gives the folds: leave one of them out"
     if name == "folds.seed" and config.folds.count == "groups":

@@ -87,7 +87,8 @@ def _set_ranking(found: Inference, sources: Sources, task: Task, has_sample: boo
     if has_sample:
         _set_target_column(found, sources)
     found.set("form", "ranking", "several classes an item" if has_sample else "there is no sample submission")
-    typed = RANKS.fullmatch(str(sources.given.get("metric", "")))
+    given = sources.given
+    typed = RANKS.fullmatch(str(given.get("metric", f"map_{given.get('ranks')}")))
     words = max((len(cell.split()) for cell in sources.answers), default=0) if has_sample and not typed else 0
     ranks = int(typed[1]) if typed else words if words > 1 else DEFAULT_RANKS
     why = f"competition.metric={typed[0]}" if typed else f"the sample submission has {ranks} in a cell"

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kagglepipe.competitions.targets import Truth
+from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric
 
@@ -25,13 +26,16 @@ FLOORS = (0.001, 0.003, 0.01, 0.03, 0.1)  # least shares of a row to try
 def plain_decision(truth: Truth, task: str, metric: str) -> Map:
     """The decision without a fit: one half for tags, the most probable class, numbers as they are.
 
-    Where each row of the truth has a tag, each answer gets one; where no number is below 0, none is. Of an order whose
-    errors count by their square it is the class nearest to the expected one.
+    truth: of other rows than those to decide. Where each of them has a tag, each answer gets one; where no number is
+    below 0, none is; without a row neither. Of an order whose errors count by their square it is the class nearest to
+    the expected one.
     """
     if task == "multilabel":
-        return {"kind": "tags", "thresholds": [0.5] * truth.shape[1], "needs_tag": bool(truth.any(axis=1).all())}
+        needs_tag = len(truth) > 0 and bool(truth.any(axis=1).all())
+        return {"kind": "tags", "thresholds": [0.5] * truth.shape[1], "needs_tag": needs_tag}
     if task == "regression":
-        return {"kind": "numbers", "low": 0.0 if truth.min() >= 0 else None, "high": None, "round": False}
+        low = 0.0 if len(truth) and truth.min() >= 0 else None
+        return {"kind": "numbers", "low": low, "high": None, "round": False}
     return {"kind": "rounded" if metric == "quadratic_weighted_kappa" else "classes"}
 
 
@@ -113,9 +117,24 @@ def is_decided(metric: str, task: str) -> bool:
     return task in FITS and (task == "regression" or find_metric(metric).is_of_labels)
 
 
-def plain_answers(predictions: Probs, truth: Truth, metric: str, task: str) -> Probs:
-    """Predictions (N, C) with the plain decision where the metric scores decisions, else as they are."""
-    return apply_decision(plain_decision(truth, task, metric), predictions) if is_decided(metric, task) else predictions
+def plain_answers(predictions: Probs, others: Truth, metric: str, task: str) -> Probs:
+    """Predictions (N, C) with the plain decision where the metric scores decisions, else as they are.
+
+    others: truth of other rows.
+    """
+    is_scored = task == "regression" or find_metric(metric).is_of_labels
+    return apply_decision(plain_decision(others, task, metric), predictions) if is_scored else predictions
+
+
+def plain_out_of_fold(predictions: Probs, rows: EvalRows) -> Probs:
+    """`plain_answers` of predictions (N, C), each row by the truth of the other folds."""
+    if rows.truth.ndim == 1:  # of classes it depends on no truth
+        return plain_answers(predictions, rows.truth, rows.metric, rows.task.name)
+    answers = np.array(predictions)
+    for fold in np.unique(rows.folds):
+        is_own = rows.folds == fold
+        answers[is_own] = plain_answers(predictions[is_own], rows.truth[~is_own], rows.metric, rows.task.name)
+    return answers
 
 
 def apply_decision(decision: Map, predictions: Probs) -> Probs:

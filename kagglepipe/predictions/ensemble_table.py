@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kagglepipe.predictions.crossfit import Candidate
-from kagglepipe.predictions.decisions import plain_answers
+from kagglepipe.predictions.decisions import plain_out_of_fold
 from kagglepipe.predictions.evaluation import EvalRows, score_interval
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric
@@ -42,7 +42,7 @@ def ensemble_table(
     table = []
     for one in candidates:
         own = one.cross_fitted(rows.folds)
-        answers = plain_answers(own, rows.truth, rows.metric, rows.task.name)
+        answers = plain_out_of_fold(own, rows)
         interval = list(score_interval(rows.metric, answers, rows.truth, rows.groups))
         table.append(
             {
@@ -57,7 +57,7 @@ def ensemble_table(
 
 
 def _scores(probs: Probs, rows: EvalRows) -> dict[str, float]:
-    losses, answers = row_losses(probs, rows.truth), plain_answers(probs, rows.truth, rows.metric, rows.task.name)
+    losses, answers = row_losses(probs, rows.truth), plain_out_of_fold(probs, rows)
     return {"score": find_metric(rows.metric).function(answers, rows.truth), "log_loss": float(losses.mean())}
 
 

@@ -9,11 +9,11 @@ from kagglepipe.predictions.metrics import class_fault, find_metric, other_metri
 from kagglepipe.predictions.own_metric import is_out_of_reach, try_own_metric
 from kagglepipe.text import first_three, quoted_three
 
-LABEL_FORMS = ("index", "name")  # of which a grader learns only the most probable class
+LABEL_FORMS = ("index", "name", "ranking", "tags")  # of which a grader learns no probability
 
 
 def check_metric(competition: CompetitionOptions, classes: int | None) -> None:
-    """Raises UserError for a metric that is unknown, or does not fit the competition's task or its classes.
+    """Raises UserError for a metric that is unknown, or does not fit the competition's task, ranks or classes.
 
     One of the user's own is tried on random probabilities. classes: how many there are; None while that is not known.
     """
@@ -25,6 +25,13 @@ def check_metric(competition: CompetitionOptions, classes: int | None) -> None:
         raise UserError(
             f"competition.metric={name} is for competition.task={' or '.join(metric.needs.tasks)}, not "
             f"{competition.task}: {other_metrics(competition.task)}"
+        )
+    least, ranks = metric.needs.ranks, competition.ranks
+    if competition.form == "ranking" and least is not None and ranks < least:
+        other = f"map_{ranks}" if name.startswith("map") else "top_3_accuracy" if ranks >= 3 else "accuracy"
+        raise UserError(
+            f"competition.metric={name} is of {least} ranked classes, and competition.ranks={ranks} submits "
+            f"fewer: type competition.ranks={least}, or competition.metric={other}"
         )
     if classes is not None:
         if fault := class_fault(name, classes, competition.task):
@@ -56,13 +63,15 @@ def form_fault(competition: CompetitionOptions) -> str | None:
     """Why the metric does not fit what is submitted, with what to type; None if it does."""
     if competition.form not in LABEL_FORMS or is_out_of_reach(competition.metric):
         return None
-    metric = find_metric(competition.metric)
-    if metric.needs.answers not in ("order", "probabilities"):
+    needs = find_metric(competition.metric).needs
+    if needs.answers not in ("order", "probabilities") or (competition.form == "ranking" and needs.ranks is not None):
         return None
-    two = len(competition.classes) == 2
-    form = "probability" if two else "probabilities"
-    either = "" if two else " (of two classes also probability)"
+    is_tags, two = competition.task == "multilabel", len(competition.classes) == 2
+    form = "probability" if two and not is_tags else "probabilities"
+    either = "" if two or is_tags else " (of two classes also probability)"
+    labels = {"multilabel": "f1_samples", "ordinal": "quadratic_weighted_kappa"}.get(competition.task, "accuracy")
+    labels = f"map_{competition.ranks}" if competition.form == "ranking" else labels
     return (
         f"competition.metric={competition.metric} is of probabilities, and competition.form={competition.form} submits "
-        f"only labels: type competition.form={form}{either}, or a metric of labels, as competition.metric=accuracy"
+        f"only labels: type competition.form={form}{either}, or a metric of labels, as competition.metric={labels}"
     )

@@ -67,7 +67,8 @@ class Needs:
     answers: `labels` if of a row only the most probable class counts; `order` if only the order of the rows by a
     probability; `probabilities`; `any` of these for a metric of the user's own. classes: the least and the largest
     number of classes. tasks: of `competition.task`. positive: whether of two classes the second is the positive one, so
-    that the score changes where they are swapped. least: of the numbers to learn.
+    that the score changes where they are swapped. least: of the numbers to learn. ranks: how many of the most probable
+    classes of a row count, in their order; None: not these alone.
     """
 
     answers: str
@@ -75,6 +76,7 @@ class Needs:
     tasks: tuple[str, ...] = OF_CLASSES
     positive: bool = False
     least: float = -math.inf
+    ranks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -228,10 +230,10 @@ METRICS: dict[str, Metric] = {
     ),
     "matthews": metric_of_counts(matthews, limits=(-1.0, 1.0)),
     "top_3_accuracy": Metric(
-        partial(top_k_accuracy, k=3), Needs("probabilities", (4, math.inf)), rows=partial(row_hits_in_top, k=3)
+        partial(top_k_accuracy, k=3), Needs("probabilities", (4, math.inf), ranks=3), rows=partial(row_hits_in_top, k=3)
     ),
     "top_5_accuracy": Metric(
-        partial(top_k_accuracy, k=5), Needs("probabilities", (6, math.inf)), rows=partial(row_hits_in_top, k=5)
+        partial(top_k_accuracy, k=5), Needs("probabilities", (6, math.inf), ranks=5), rows=partial(row_hits_in_top, k=5)
     ),
 }
 RANKS = re.compile(r"map_([1-9]\d*)")  # mean average precision at k; of segments another table has map_10, …
@@ -254,7 +256,7 @@ def find_metric(name: str) -> Metric:
         return Metric(loss, METRICS[plain].needs, greater_is_better=False, limits=(0.0, math.inf), rows=rows)
     if ranks := RANKS.fullmatch(name):
         k = int(ranks[1])
-        needs = Needs("probabilities", (k + 1, math.inf))
+        needs = Needs("probabilities", (k + 1, math.inf), ranks=k)
         return Metric(partial(mean_average_precision, k=k), needs, rows=partial(reciprocal_ranks, k=k))
     if is_own_metric(name):
         hashed = f", of SHA-256 {name.partition('#')[2]}…" if "#" in name else ""

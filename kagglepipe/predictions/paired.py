@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions.decisions import plain_answers
+from kagglepipe.predictions.decisions import plain_out_of_fold
 from kagglepipe.predictions.evaluation import EvalRows, Groups
 from kagglepipe.predictions.frame import Labels, Probs, align, class_columns, labels, probabilities
 from kagglepipe.predictions.metrics import find_metric
@@ -111,8 +111,8 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, groups: Groups | None = None, metr
     if truth.ndim > 1:
         if metric is None:
             return found
-        first, second = (plain_answers(probs, truth, metric, task.name) for probs in (probs_a, probs_b))
-        rows = EvalRows(truth, np.zeros(len(truth), np.intp), group_codes(of_group), metric)
+        rows = EvalRows(truth, group_codes(one["fold"]), group_codes(of_group), metric)
+        first, second = (plain_out_of_fold(probs, rows) for probs in (probs_a, probs_b))
         return replace(found, score=score_gain(first, second, rows))
     right_a, right_b = probs_a.argmax(axis=1) == truth, probs_b.argmax(axis=1) == truth
     return replace(
@@ -146,16 +146,13 @@ def significantly_better(options: Sequence[Probs], rows: EvalRows) -> int:
     first, *others = options
     task = rows.task
 
-    def with_decision(probs: Probs) -> Probs:
-        return plain_answers(probs, rows.truth, rows.metric, task.name)
-
     gains = gains_over(others, first, rows, level=1 - (1 - LEVEL) / max(1, len(others)))
     smoothing = laplace_error(int(rows.groups.max()) + 1)
     significant = [number for number, gain in enumerate(gains) if gain.is_beyond_noise]
     for number in sorted(significant, key=lambda n: -gains[n].value):
         smoothed = [task.smoothed_losses(probs, rows.truth, smoothing).mean() for probs in (others[number], first)]
         is_gain = find_metric(rows.metric).is_of_order or smoothed[0] < smoothed[1]
-        if is_gain and not score_gain(with_decision(others[number]), with_decision(first), rows).high < 0:
+        if is_gain and not plain_gain(others[number], first, rows).high < 0:
             return number + 1
     return 0
 
@@ -190,3 +187,8 @@ def score_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:
         return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
     gaps = metric.sign * (metric.rows(one, rows.truth) - metric.rows(other, rows.truth))
     return mean_gains(gaps[:, None], rows.groups)[0]
+
+
+def plain_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:
+    """`score_gain` of predictions (N, C), both with the plain decision."""
+    return score_gain(plain_out_of_fold(one, rows), plain_out_of_fold(other, rows), rows)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import POOLS, Stack, log_probabilities
 from kagglepipe.predictions.calibration import fit_thresholds
 from kagglepipe.predictions.crossfit import Candidate, with_map
-from kagglepipe.predictions.decisions import FITS, plain_answers, plain_decision
+from kagglepipe.predictions.decisions import FITS, plain_decision, plain_out_of_fold
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric
@@ -72,7 +72,7 @@ def gain_over(one: Candidate, other: Candidate, rows: EvalRows) -> Gain:
 
 def score_of(candidate: Candidate, rows: EvalRows) -> float:
     """Cross-fitted metric, with the plain decision."""
-    own = plain_answers(candidate.cross_fitted(rows.folds), rows.truth, rows.metric, rows.task.name)
+    own = plain_out_of_fold(candidate.cross_fitted(rows.folds), rows)
     return find_metric(rows.metric).function(own, rows.truth)
 
 
@@ -95,7 +95,7 @@ def decided(predictions: Probs, rows: EvalRows, task: str) -> tuple[Selection, G
     fits = rows.fold_count + 1
     weights, same = np.ones((fits, 1)), [predictions] * fits
     candidate = Candidate("mean", weights, same, [[]] * fits, lambda: [predictions] * rows.block_count)
-    plain = with_map(candidate, rows, lambda probs, truth, _: plain_decision(rows.truth, task, rows.metric))
+    plain = with_map(candidate, rows, lambda probs, truth, _: plain_decision(truth, task, rows.metric))
     fitted = with_map(candidate, rows, lambda probs, truth, _: FITS[task](probs, truth, rows.metric))
     choice = choose([plain, fitted], rows, _second_if_beyond_noise, of_two=True)
     return choice, score_gain(fitted.cross_fitted(rows.folds), plain.cross_fitted(rows.folds), rows)

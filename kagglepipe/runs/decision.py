@@ -42,11 +42,15 @@ def decide(
 def decide_plainly(
     competition: CompetitionOptions, dataset: Dataset, oof: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, Any] | None]:
-    """`decide` without a fit, for a single fold: the others, by which one is fitted, may not be trained yet."""
+    """`decide` without a fit, for a single fold: the others, by which one is fitted, may not be trained yet.
+
+    It knows the truth of their rows, not of the fold's own.
+    """
     if not has_decision(competition):
         return oof, None
-    truth, classes = dataset.labels(dataset.train), class_columns(oof)
-    decision = plain_decision(truth, competition.task, competition.metric)
+    train, classes = dataset.train, class_columns(oof)
+    others = dataset.labels(train[~train["id"].isin(oof["id"])])
+    decision = plain_decision(others, competition.task, competition.metric)
     answers = with_probabilities(oof, classes, apply_decision(decision, probabilities(oof, classes)))
     return answers, {"map": decision, "is_fitted": False}
 

@@ -16,7 +16,8 @@ from kagglepipe.options import AugmentationOptions
 from kagglepipe.predictions.blend import with_probabilities
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import average_folds, class_columns, merge_folds, probabilities, read_frame
-from kagglepipe.predictions.paired import gains_over
+from kagglepipe.predictions.paired import gains_over, plain_gain
+from kagglepipe.predictions.uncertainty import ROUNDING, Gain
 from kagglepipe.runs.run import Run
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]  # out of fold, test
@@ -38,12 +39,20 @@ def mean_of(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return with_probabilities(frames[0], classes, mean)
 
 
+def is_gain(loss: Gain, metric: Gain) -> bool:
+    """Whether views are a gain: beyond noise in the metric, or in the loss and without a worse metric.
+
+    The metric is what counts, but one of labels may not tell what the loss of as many rows does.
+    """
+    return metric.is_beyond_noise or (loss.is_beyond_noise and not metric.value < -ROUNDING)
+
+
 def choose_tta(
     run: Run, folds: Sequence[int], plain: Frames, dataset: Dataset, metric: str, asked: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """(out-of-fold frame, test frame, entry of metrics.json): the means over views if they are kept, else `plain`.
 
-    They are kept if named, and with `auto` if the gain over the clean view alone is beyond noise.
+    They are kept if named, and with `auto` if they are a gain over the clean view alone (`is_gain`).
     """
     first = run.fold(folds[0])
     turns = first.model.get("tta", []) if first.has_model else []
@@ -57,7 +66,8 @@ def choose_tta(
     before, after = (
         probabilities(one.set_index("id").loc[oof["id"]].reset_index(), classes) for one in (plain[0], oof)
     )
-    (gain,) = gains_over([after], before, rows)
-    is_kept = list(asked) != ["auto"] or gain.is_beyond_noise
-    entry = {"tta": {"views": turns, "is_kept": is_kept, "gain": asdict(gain)}}
+    (gain,), scored = gains_over([after], before, rows), plain_gain(after, before, rows)
+    is_kept = list(asked) != ["auto"] or is_gain(gain, scored)
+    gains = {"gain": asdict(gain), "metric_gain": asdict(scored)}
+    entry = {"tta": {"views": turns, "is_kept": is_kept, **gains}}
     return (oof, test, entry) if is_kept else (*plain, entry)

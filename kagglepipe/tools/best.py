@@ -19,11 +19,13 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, write_json
 from kagglepipe.models.weights import BUNDLED
 from kagglepipe.options import ModelOptions, seconds_of
+from kagglepipe.predictions.methods import check_methods
 from kagglepipe.predictions.own_metric import is_greater_better
 from kagglepipe.predictions.uncertainty import format_interval, format_score
 from kagglepipe.runs.configured import ensemble_run, find_members, read_data, run_of, store_of
 from kagglepipe.runs.describe import log_scores
 from kagglepipe.runs.run import Run, is_submittable
+from kagglepipe.stages import train
 from kagglepipe.stages.pipeline import run_stages
 from kagglepipe.text import table
 from kagglepipe.tools.columns import add_columns
@@ -82,7 +84,13 @@ def is_asked(config: Config) -> bool:
 
 
 def run(config: Config) -> float | None:
-    """Try the steps, blend, and submit the best; returns its out-of-fold score."""
+    """Try the steps, blend, and submit the best; returns its out-of-fold score.
+
+    Raises UserError, before any of them, for an option that one of them refuses.
+    """
+    check_methods(config.ensemble, config.competition.task)
+    for step in steps_of(config):
+        train.check(step.config)
     budget = config.training.budget
     clock = Clock(None if budget is None else seconds_of("training.budget", budget))
     run_stages(config, ("download", "prepare"))

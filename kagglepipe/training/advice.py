@@ -132,7 +132,7 @@ def warn_of_constant(
         return
     metric, shares = metrics["metric"], task_of_truth(truth).constant(others, len(classes))
     scored = find_metric(metric)
-    answers = plain_answers(np.tile(shares, (len(held_out), 1)), truth, metric, options.competition.task)
+    answers = plain_answers(np.tile(shares, (len(held_out), 1)), others, metric, options.competition.task)
     constant = scored.function(answers, held_out)
     if not scored.sign * (metrics["score"] - constant) <= 0:  # also where one of them is undefined
         return

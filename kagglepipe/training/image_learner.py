@@ -243,14 +243,14 @@ class ImageLearner:
             set_head(model, head.weight, bias)
         rows, own = pd.concat([self.train, extra]), np.arange(len(self.train))
         valid, options, images = own[self.folds == fold], self.options, self.views(rows)
-        targets, is_own = self.targets(rows), self.folds != fold
+        targets, is_own, truth = self.targets(rows), self.folds != fold, self.dataset.labels(self.train)
         unit = scale_of(targets[: len(own)][is_own]) if LINKS[self.task].has_unit else None
         if unit is not None:  # else the steps of the optimiser would depend on the numbers' unit
             targets = unit.transform(targets)
             if head is not None:
                 unit.from_unit(model.head)
         history = fit(
-            model, TrainingImages(images, targets), valid=valid, truth=self.dataset.labels(self.train)[valid],
+            model, TrainingImages(images, targets), valid=valid, truth=truth[valid], others=truth[is_own],
             task=self.task, loss=self.loss(targets[: len(own)][is_own]), unit=unit,
             train=np.append(own[is_own], np.arange(len(self.train), len(rows))), options=options.training,
             seed=options.seed, precision=self.runtime.training_precision, workers=self.runtime.loader_workers,
@@ -327,6 +327,7 @@ def fit(
     runtime: FitRuntime = FitRuntime(),
     metric: str = "accuracy",
     truth: Truth | None = None,
+    others: Truth | None = None,
     task: str = "multiclass",
     loss: Loss = CROSS_ENTROPY,
     unit: TargetScale | None = None,
@@ -334,8 +335,9 @@ def fit(
     """Fine-tune `model` in place on the rows `train` (N,) of `images`, and return its history.
 
     The weights of the epoch with the best score on the rows `valid` (M,) by `metric` stay. truth: of these rows; None:
-    the labels of `images`. task: of the truth. unit: of numbers, if the labels are standardised. workers: processes of
-    the data loader. With several ranks, each trains on its shard of every batch, and all end with the same weights.
+    the labels of `images`. others: of the other labelled rows, for the plain decision. task: of the truth. unit: of
+    numbers, if the labels are standardised. workers: processes of the data loader. With several ranks, each trains on
+    its shard of every batch, and all end with the same weights.
     """
     on_gpu = model.head.weight.device.type == "cuda"
     batches = ImageBatches(
@@ -347,7 +349,8 @@ def fit(
             model, batches, make_optimiser(model, options), options=options, seed=seed, precision=precision, name=name,
             unit="image", metric=metric, loss=loss, mixing=mixing_of(options, seed),
             evaluate=lambda rows: evaluate(
-                model, images, valid, precision, batch_size=rows, metric=metric, truth=truth, task=task, unit=unit
+                model, images, valid, precision, batch_size=rows, metric=metric, truth=truth, others=others, task=task,
+                unit=unit,
             ),
             runtime=replace(runtime, rows_after=runtime.rows_after + len(valid)),
         )  # fmt: skip
@@ -355,12 +358,13 @@ def fit(
 
 def evaluate(
     model: Classifier, images: TrainingImages, rows: NDArray[np.int64], precision: Precision, *, batch_size: int,
-    metric: str = "accuracy", truth: Truth | None = None, task: str = "multiclass", unit: TargetScale | None = None,
+    metric: str = "accuracy", truth: Truth | None = None, others: Truth | None = None, task: str = "multiclass",
+    unit: TargetScale | None = None,
 ) -> tuple[float, float, float]:  # fmt: skip
     """(loss, accuracy, score by `metric`) on the clean views of `rows` (N,); of numbers the accuracy is NaN.
 
-    Tags, an order and numbers are scored by the plain decision, since a fitted one needs the other folds. unit: of
-    numbers, if the network answers standardised ones.
+    Tags, an order and numbers are scored by the plain decision, since a fitted one needs the other folds. others: truth
+    of other rows, which it depends on; None: none is known. unit: of numbers, if the network answers standardised ones.
     """
     compute = partial(clean_logits, model, images, precision, batch_size)
     logits = distributed.map_and_gather(compute, rows.tolist()).astype(np.float64)
@@ -370,7 +374,7 @@ def evaluate(
         predictions, of_task = LINKS[task].predict(torch.from_numpy(logits)).numpy(), task_of_truth(labels)
         right = float(of_task.hits(predictions, labels).mean()) if of_task.hits else math.nan
         losses = of_task.row_losses(predictions, labels)
-        answers = plain_answers(predictions, labels, metric, task)
+        answers = plain_answers(predictions, labels[:0] if others is None else others, metric, task)
         return float(losses.mean()), right, find_metric(metric).function(answers, labels)
     log_probs = log_softmax(logits, axis=-1)
     loss = -log_probs[np.arange(len(rows)), labels].mean()

@@ -43,6 +43,31 @@ def test_a_metric_of_another_task_is_refused_with_those_of_this(monkeypatch: pyt
         check_metric(CompetitionOptions(metric="rmse"), 2)
 
 
+@pytest.mark.parametrize(
+    ("metric", "ranks", "typed"),
+    [
+        ("map_5", 2, "competition.ranks=5, or competition.metric=map_2"),
+        ("map_10", 5, "competition.ranks=10, or competition.metric=map_5"),
+        ("top_5_accuracy", 3, "competition.ranks=5, or competition.metric=top_3_accuracy"),
+        ("top_3_accuracy", 1, "competition.ranks=3, or competition.metric=accuracy"),
+        ("map_5", 5, None),
+        ("map_3", 5, None),
+        ("accuracy", 1, None),
+    ],
+)
+@pytest.mark.parametrize("task", ["ranking", "multiclass"])
+def test_a_metric_of_more_classes_than_are_submitted_is_refused(
+    metric: str, ranks: int, typed: str | None, task: str
+) -> None:
+    options = CompetitionOptions(task=task, form="ranking", metric=metric, ranks=ranks)
+    if typed is None:
+        check_metric(options, 20)
+        return
+    with pytest.raises(UserError, match=f"competition.ranks={ranks} submits fewer: type {typed}$"):
+        check_metric(options, 20)
+    check_metric(replace(options, form="probabilities"), 20)
+
+
 def test_votes_that_are_all_0_are_refused_for_kl_divergence_alone() -> None:
     """No shares follow from them."""
     votes = {"a": "3.0|1.0", "b": "0.0|0.0", "c": "0.0|2.0", "d": "0.0|0.0"}
@@ -64,13 +89,19 @@ def test_votes_that_are_all_0_are_refused_for_kl_divergence_alone() -> None:
         ("accuracy", "name", [], None),
         ("mine.py:f#12345678", "name", [], None),
         ("log_loss", "segments", ["a", "b"], None),
+        ("log_loss", "ranking", [], "probabilities (of two classes also probability)"),
+        ("map_5", "ranking", [], None),
+        ("top_3_accuracy", "ranking", [], None),
+        ("roc_auc", "tags", ["a", "b"], "probabilities"),
+        ("f1_macro", "tags", ["a", "b"], None),
     ],
 )
 def test_labels_do_not_suit_a_metric_of_probabilities(
     metric: str, form: str, classes: list[str], typed: str | None
 ) -> None:
     kind = {"kind": "video", "background": "a"} if form == "segments" else {}
-    found = form_fault(CompetitionOptions(metric=metric, form=form, classes=classes, **kind))
+    task = "multilabel" if form == "tags" else "multiclass"
+    found = form_fault(CompetitionOptions(task=task, metric=metric, form=form, classes=classes, **kind))
     assert found is None if typed is None else f": type competition.form={typed}, or a metric of labels" in str(found)
 
 

@@ -9,11 +9,12 @@ import pytest
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import write_json, write_parquet
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.decisions import plain_out_of_fold
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.runs.decision import decide_plainly, readable_answers
+from kagglepipe.runs.decision import decide, decide_plainly, readable_answers
 from kagglepipe.runs.describe import describe_plain
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.scores import scores_of
+from kagglepipe.runs.scores import rows_of, scores_of
 
 CASES = {  # task -> classes, metric, targets, predictions, decided predictions, what the line says
     "multilabel": (
@@ -30,10 +31,11 @@ CASES = {  # task -> classes, metric, targets, predictions, decided predictions,
 
 @pytest.mark.parametrize("task", CASES)
 def test_a_fold_is_scored_by_the_plain_decision_and_says_so(task: str) -> None:
-    """Each row has a tag where all have, and no number is below 0 where none is, as before a fit of the run."""
+    """Each row has a tag where all others have, and no number is below 0 where none is, as before a fit of the run."""
     classes, metric, targets, given, decided, said = CASES[task]
-    table = pd.DataFrame({"id": ["a", "b"], "split": "train", "target": targets, "group": ["a", "b"]})
-    folds = pd.DataFrame({"id": ["a", "b"], "fold": [0, 1]})
+    ids, of_fold = ["a", "b", "c", "d"], [0, 0, 1, 1]
+    table = pd.DataFrame({"id": ids, "split": "train", "target": [*targets, *targets], "group": ids})
+    folds = pd.DataFrame({"id": ids, "fold": of_fold})
     dataset = Dataset(table, folds, classes, Path(), "", "", task=task)
     competition = CompetitionOptions(task=task, metric=metric)
     frame = oof_frame(["a", "b"], 0, targets, np.array(given), classes, task)
@@ -42,6 +44,36 @@ def test_a_fold_is_scored_by_the_plain_decision_and_says_so(task: str) -> None:
     scores = scores_of(frame, competition, classes, table.set_index("id")["group"], decided=(answers, decision))
     assert describe_plain(scores) == said
     assert scores["log_loss"] == scores_of(frame, competition, classes, table.set_index("id")["group"])["log_loss"]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "classes", "own", "others", "given", "decided"),
+    [
+        ("multilabel", "f1_samples", ["a", "b"], ["", ""], ["a", "b"], [0.2, 0.3], [0.2, 0.5]),
+        ("multilabel", "f1_samples", ["a", "b"], ["a", "b"], ["", "b"], [0.2, 0.3], [0.2, 0.3]),
+        ("regression", "rmse", ["value"], ["-1", "2"], ["1", "3"], [-2.0], [0.0]),
+        ("regression", "rmse", ["value"], ["1", "2"], ["-1", "3"], [-2.0], [-2.0]),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_row_is_decided_by_the_truth_of_other_folds_alone(
+    task: str, metric: str, classes: list[str], own: list[str], others: list[str], given: list[float],
+    decided: list[float], alone: bool,
+) -> None:  # fmt: skip
+    """Of two folds, both the rows of one and the frame of one fold; the map for the test knows all rows."""
+    ids, of_fold, targets = ["a", "b", "c", "d"], [0, 0, 1, 1], [*own, *others]
+    table = pd.DataFrame({"id": ids, "split": "train", "target": targets, "group": ids})
+    dataset = Dataset(table, pd.DataFrame({"id": ids, "fold": of_fold}), classes, Path(), "", "", task=task)
+    competition = CompetitionOptions(task=task, metric=metric)
+    frame = oof_frame(ids, of_fold, targets, np.array([given] * 4), classes, task)
+    answers, entry = (decide_plainly if alone else decide)(competition, dataset, frame[:2] if alone else frame)
+    np.testing.assert_allclose(answers[classes][:2], [decided] * 2)
+    if not alone:
+        rows = rows_of(dataset, metric)
+        np.testing.assert_allclose(plain_out_of_fold(np.array([given] * 4), rows)[:2], [decided] * 2)
+        assert entry is not None
+        assert not entry["map"].get("needs_tag")
+        assert entry["map"].get("low") is None or entry["is_fitted"]
 
 
 @pytest.mark.parametrize(("targets", "expected"), [(["rust", "scab"], [0.3, 0.5]), (["rust", ""], [0.3, 0.4])])

@@ -1,5 +1,6 @@
 """Test-time augmentation: means over turned views, of heads and fine-tuned networks, here and in predict."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.views import TURNS, Views, turned_view
 from kagglepipe.options import AugmentationOptions, PredictOptions
 from kagglepipe.predictions.frame import read_frame
+from kagglepipe.predictions.uncertainty import Gain
+from kagglepipe.runs.describe import describe_scores
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.tta import turns_of
+from kagglepipe.runs.tta import is_gain, turns_of
 from kagglepipe.tools.commands import run_command
 from tests.colours import colours_config
 from tests.composing import changed
@@ -53,8 +56,33 @@ def test_predictions_are_means_over_the_views(config: Config, mode: str) -> None
 def test_auto_keeps_views_only_for_a_gain_beyond_noise(config: Config) -> None:
     run = trained(config, "predict.tta=[auto]")
     assert run.metrics["tta"]["views"] == ["flip"]
-    assert run.metrics["tta"]["is_kept"] == (run.metrics["tta"]["gain"]["low"] > 1e-9)
+    tta = run.metrics["tta"]
+    assert tta["is_kept"] == is_gain(Gain(**tta["gain"]), Gain(**tta["metric_gain"]))
+    said = describe_scores(run.metrics, "accuracy")[1]
+    assert f", of accuracy {tta['metric_gain']['value']:+.4f} (" in said
     assert run.tta == (["flip"] if run.metrics["tta"]["is_kept"] else [])
+
+
+BETTER, LUCK, SAME, WORSE = Gain(0.2, 0.1, 0.3), Gain(0.1, -0.1, 0.3), Gain(0.0, 0.0, 0.0), Gain(-0.1, -0.3, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "metric", "kept"),
+    [
+        (BETTER, BETTER, True),
+        (BETTER, SAME, True),  # accuracy of a few rows does not see it
+        (BETTER, LUCK, True),
+        (BETTER, WORSE, False),  # it is the metric that is scored
+        (BETTER, Gain(math.nan, math.nan, math.nan), True),  # undefined, as of rows of one class
+        (WORSE, BETTER, True),
+        (LUCK, LUCK, False),
+        (SAME, SAME, False),
+    ],
+)
+def test_views_are_a_gain_by_the_metric_or_by_the_loss_without_a_worse_metric(
+    loss: Gain, metric: Gain, kept: bool
+) -> None:
+    assert is_gain(loss, metric) == kept
 
 
 def test_auto_flips_unless_a_mirror_changes_the_class() -> None:

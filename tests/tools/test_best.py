@@ -46,6 +46,22 @@ def test_head_and_fine_tuning_are_tried_and_blended_and_the_best_is_submitted(
     assert "blend of all" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("competition.task=regression", "ensemble.threshold=auto"), "ensemble.threshold=auto is for classes"),
+        (("competition.task=regression", "training.focal=2"), "training.focal and training.class_weights are of prob"),
+        (("training.huber=1",), "training.huber is a loss of numbers"),
+    ],
+)
+def test_an_option_that_a_later_step_refuses_is_refused_before_any(
+    config: Config, words: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        run_command(changed(config, *words))
+    assert not config.data_dir.exists()
+
+
 def test_without_time_only_the_first_is_tried(config: Config) -> None:
     ticks = iter(range(0, 10_000, 100))
     run_command(replace(config, stage="prepare"))

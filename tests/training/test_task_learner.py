@@ -114,15 +114,16 @@ def test_fine_tuning_goes_on_where_it_was_killed(dataset: Dataset, more: dict[st
 
 
 def test_an_epoch_is_scored_by_the_plain_decision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each row gets its most probable tag, since all have one: both are right, though no tag reaches one half."""
+    """Each row gets its most probable tag if all others have one: both are right, though no tag reaches one half."""
     logits = np.array([[-1.0, -2.0], [-3.0, -1.0]])
     monkeypatch.setattr(image_learner, "clean_logits", lambda *given: logits[given[-1]])
     model, images, precision = (cast("Any", None),) * 3
-    loss, right, score = image_learner.evaluate(
-        model, images, np.arange(2), precision, batch_size=2, metric="f1_samples", truth=np.eye(2, dtype=bool),
-        task="multilabel",
-    )  # fmt: skip
-    assert (right, score) == (0, 1)
+    for others, expected in (([True, False], 1), ([False, False], 0)):
+        loss, right, score = image_learner.evaluate(
+            model, images, np.arange(2), precision, batch_size=2, metric="f1_samples", truth=np.eye(2, dtype=bool),
+            others=np.array([others]), task="multilabel",
+        )  # fmt: skip
+        assert (right, score) == (0, expected)
     assert loss == pytest.approx(np.mean([np.log1p(np.exp([1, -2])), np.log1p(np.exp([-3, 1]))]))
 
 
