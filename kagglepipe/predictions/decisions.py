@@ -16,8 +16,9 @@ from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric
 
 Map = dict[str, Any]  # of plain numbers
-THRESHOLDS = np.linspace(0.05, 0.95, 19)
-MIN_ROWS = 20  # with a tag, for a threshold of its own
+COMMON, OWN = 60, 20  # candidates for the threshold of all tags, and of each
+SHRUNK = 20  # rows of a tag whose threshold is half its own, half that of all
+LEAST = 1e-6  # threshold, and its distance from 1
 STEPS = 40  # candidates for a cut point between two classes
 ROUNDS = 2
 FLOORS = (0.001, 0.003, 0.01, 0.03, 0.1)  # least shares of a row to try
@@ -40,27 +41,55 @@ def plain_decision(truth: Truth, task: str, metric: str) -> Map:
 
 
 def fit_tags(probs: Probs, truth: Truth, metric: str) -> Map:
-    """Fit thresholds of tags: one for all, then one for each tag with enough rows; of equal ones the nearest to 0.5.
+    """Fit thresholds of tags: one for all, then each tag's own, drawn to that of all as fewer rows have the tag.
+
+    In logits, the own one of a tag of n rows has the weight n / (n + SHRUNK). Thresholds lie between probabilities that
+    occur, so that those of rare tags can be as low as need be; of equal ones the nearest to 0.5 is taken. The order of
+    rows and tags changes nothing.
 
     >>> fit_tags(np.full((40, 2), 0.3), np.ones((40, 2), bool), "f1_samples")["thresholds"]
-    [0.3, 0.3]
+    [0.15, 0.15]
     """
+    from scipy.special import expit, logit
+
     scored, plain = find_metric(metric), plain_decision(truth, "multilabel", metric)
-    tries = THRESHOLDS[np.argsort(np.abs(THRESHOLDS - 0.5), kind="stable")]
 
     def worth(thresholds: npt.NDArray[np.float64]) -> float:
-        return scored.sign * scored.function(apply_decision({**plain, "thresholds": thresholds}, probs), truth)
+        named = named_tags(thresholds, probs, needs_tag=plain["needs_tag"]).astype(np.float64)
+        return scored.sign * scored.function(named, truth)
 
-    best = tries[int(np.argmax([worth(np.full(truth.shape[1], one)) for one in tries]))]
-    thresholds = np.full(truth.shape[1], best)
-    reached = worth(thresholds)
-    for tag in np.flatnonzero((truth.sum(axis=0) >= MIN_ROWS) & ((~truth).sum(axis=0) >= MIN_ROWS)):
-        for one in tries:
-            moved = thresholds.copy()
-            moved[tag] = one
-            if (value := worth(moved)) > reached:
-                thresholds, reached = moved, value
-    return {**plain, "thresholds": np.round(thresholds, 2).tolist()}
+    tags = truth.shape[1]
+    tries = _nearest_first(np.append(thresholds_between(probs.ravel(), COMMON), 0.5))
+    common = np.full(tags, tries[int(np.argmax([worth(np.full(tags, one)) for one in tries]))])
+    own, reached = common.copy(), worth(common)
+    for tag in range(tags):
+        tries = _nearest_first(thresholds_between(probs[:, tag], OWN))
+        values = [worth(np.where(np.arange(tags) == tag, one, common)) for one in tries]
+        if max(values) > reached + 1e-12:
+            own[tag] = tries[int(np.argmax(values))]
+    rows = truth.sum(axis=0)
+    weight = rows / (rows + SHRUNK)
+    thresholds = expit(weight * logit(own) + (1 - weight) * logit(common))
+    return {**plain, "thresholds": [float(f"{one:.6g}") for one in thresholds]}
+
+
+def thresholds_between(values: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.float64]:
+    """Thresholds that name 1, …, N of `values` (N,), up to `count` numbers in geometric steps, and one that names none.
+
+    >>> thresholds_between(np.array([0.1, 0.3, 0.3]), 3)
+    array([0.05, 0.2 , 0.65])
+    """
+    distinct, rows = np.unique(values, return_counts=True)
+    named = rows[::-1].cumsum()  # by the largest value alone, by the two largest, …
+    wanted = np.geomspace(1, len(values), count).round()
+    at = np.unique(len(distinct) - 1 - np.searchsorted(named, wanted))
+    edges = np.concatenate([[0], distinct, [1]])
+    middles = (edges[1:] + edges[:-1]) / 2
+    return np.asarray(np.clip(np.append(middles[at], middles[-1]), LEAST, 1 - LEAST), np.float64)
+
+
+def _nearest_first(tries: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return tries[np.argsort(np.abs(tries - 0.5), kind="stable")]
 
 
 def fit_cut_points(probs: Probs, truth: Truth, metric: str) -> Map:
@@ -157,15 +186,22 @@ def _as_they_are(decision: Map, predictions: Probs) -> Probs:
     return predictions
 
 
+def named_tags(thresholds: npt.NDArray[np.float64], probs: Probs, *, needs_tag: bool) -> npt.NDArray[np.bool_]:
+    """Which tags (N, C) reach their thresholds (C,); needs_tag: a row without any gets that of the largest ratio."""
+    named = np.asarray(probs >= thresholds)
+    if needs_tag:
+        empty = np.flatnonzero(~named.any(axis=1))
+        named[empty, (probs[empty] / thresholds).argmax(axis=1)] = True
+    return named
+
+
 def _above_thresholds(decision: Map, probs: Probs) -> Probs:
     """Move each threshold to one half, piecewise linearly, so that order and 0 and 1 stay."""
     thresholds = np.asarray(decision["thresholds"], np.float64)
     below, above = probs / (2 * thresholds), 1 - (1 - probs) / (2 * (1 - thresholds))
+    named = named_tags(thresholds, probs, needs_tag=decision["needs_tag"])
     moved = np.where(probs < thresholds, np.minimum(below, np.nextafter(0.5, 0)), np.maximum(above, 0.5))
-    if decision["needs_tag"]:
-        rows, best = np.arange(len(moved)), moved.argmax(axis=1)
-        moved[rows, best] = np.maximum(moved[rows, best], 0.5)
-    return np.asarray(np.clip(moved, 0, 1), np.float64)
+    return np.asarray(np.clip(np.where(named, np.maximum(moved, 0.5), moved), 0, 1), np.float64)
 
 
 def _cut(decision: Map, probs: Probs) -> Probs:

@@ -74,13 +74,14 @@ def is_asked(config: Config) -> bool:
     """Whether the command is one that training=best serves. Raises UserError for a command that it does not."""
     if config.training.mode != "best" or config.run is not None:
         return False
-    if config.stage in ("drill", "bundle"):
-        raise UserError(f"training=best makes several runs, stage={config.stage} needs one: name it with run=NAME")
+    stage = config.stage
+    if stage in ("drill", "bundle"):
+        raise UserError(f"training=best makes several runs, stage={stage} needs one: name it with run=NAME")
     if world_size() > 1:
         raise UserError("training=best is one process: leave torchrun away")
     if config.folds.only:
         raise UserError("training=best compares whole runs: leave folds.only out")
-    return config.stage in STAGES
+    return stage in STAGES
 
 
 def run(config: Config) -> float | None:
@@ -118,8 +119,9 @@ def steps_of(config: Config) -> list[Step]:
     """What can be tried, in the order of cost."""
     if config.competition.kind != "image":
         return temporal_steps(config)
-    steps, is_turned = [], config.mirror and not config.predict.tta
-    turned = replace(config, predict=replace(config.predict, tta=["auto"])) if is_turned else config
+    predict = config.predict
+    steps, is_turned = [], config.mirror and not predict.tta
+    turned = replace(config, predict=replace(predict, tta=["auto"])) if is_turned else config
     views = " with turned views" if is_turned else ""
     for size, name in enumerate(larger_networks(config.model)):
         model, cost = replace(config.model, name=name), LARGER**size

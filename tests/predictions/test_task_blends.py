@@ -15,7 +15,7 @@ from kagglepipe.predictions import number_weights
 from kagglepipe.predictions.blend import combine
 from kagglepipe.predictions.calibration import calibration_error
 from kagglepipe.predictions.crossfit import calibrated, make_candidate
-from kagglepipe.predictions.decisions import apply_decision, fit_numbers, plain_decision
+from kagglepipe.predictions.decisions import apply_decision, fit_numbers, fit_tags, named_tags, plain_decision
 from kagglepipe.predictions.ensemble_table import ensemble_table, table_cells
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.methods import check_methods, methods_of
@@ -298,3 +298,61 @@ def test_shares_that_are_too_near_0_get_a_floor_and_good_ones_none() -> None:
     assert floor == 10 * min(shares, key=lambda one: kl_divergence(np.maximum(bad, 10 * one), votes))
     assert fit_numbers(votes, votes, "kl_divergence")["low"] == 0
     assert fit_numbers(bad, votes, "rmse")["low"] == 0  # the least of the truth
+
+
+def rare_tags(seed: int, rows: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities of two tags of 1 % and one of 30 %, for whose F1 a rare one is named far below 0.05."""
+    random = np.random.default_rng(seed)
+    logits = np.log(np.array([0.01, 0.01, 0.3])) + random.normal(size=(rows, 3)) - 0.5
+    probs = 1 / (1 + np.exp(-logits))
+    return probs, random.random((rows, 3)) < probs
+
+
+def test_thresholds_of_rare_tags_are_as_low_as_they_need_be_and_gain_on_new_rows() -> None:
+    probs, truth = rare_tags(0)
+    decision = fit_tags(probs, truth, "f1_macro")
+    assert max(decision["thresholds"][:2]) < 0.1 < decision["thresholds"][2]
+    new, others = rare_tags(1)
+    common = {**decision, "thresholds": [decision["thresholds"][2]] * 3}
+    reached, without = (
+        find_metric("f1_macro").function(apply_decision(one, new), others) for one in (decision, common)
+    )
+    assert reached > without + 0.03
+    assert max(fit_tags(probs / 100, truth, "f1_macro")["thresholds"]) < 0.01
+
+
+def test_a_tag_of_few_rows_has_nearly_the_threshold_of_all_and_one_of_none_has_it() -> None:
+    random = np.random.default_rng(0)
+    probs = random.random((400, 4))
+    truth = random.random((400, 4)) < probs
+    truth[:, 2:] = False
+    truth[:2, 2] = True  # two rows, whose probabilities say nothing
+    one, other, _, none = fit_tags(probs, truth, "f1_macro")["thresholds"]
+    probs[:2, 2] = 0.999  # its own threshold would be just below
+    moved = fit_tags(probs, truth, "f1_macro")["thresholds"][2]
+    assert none == pytest.approx(min(one, other), abs=0.15)
+    assert abs(moved - none) < 0.2 < 0.999 - none
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=5)
+@pytest.mark.parametrize("metric", ["f1_macro", "f1_micro", "f1_samples", "f2_samples"])
+def test_order_of_rows_and_tags_changes_no_threshold(metric: str, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    probs = random.random((60, 4)).round(2)
+    truth = random.random((60, 4)) < probs
+    rows, tags = random.permutation(60), random.permutation(4)
+    expected = np.array(fit_tags(probs, truth, metric)["thresholds"])
+    found = fit_tags(probs[rows][:, tags], truth[rows][:, tags], metric)["thresholds"]
+    np.testing.assert_allclose(found, expected[tags])
+
+
+@given(seed=st.integers(0, 1000), needs_tag=st.booleans())
+@settings(max_examples=20)
+def test_tags_that_a_fit_counts_are_those_that_its_decision_names(seed: int, needs_tag: bool) -> None:
+    random = np.random.default_rng(seed)
+    probs, thresholds = random.random((40, 3)) ** 4, random.uniform(0.001, 0.999, 3)
+    decision = {"kind": "tags", "thresholds": thresholds.tolist(), "needs_tag": needs_tag}
+    answers, named = apply_decision(decision, probs), named_tags(thresholds, probs, needs_tag=needs_tag)
+    np.testing.assert_array_equal(answers >= 0.5, named)
+    assert named.any(axis=1).all() or not needs_tag
