@@ -110,11 +110,10 @@ class TextTranslator:
     def load(cls, lesson: Lesson, name: str) -> "TextTranslator":
         """Load what `save` wrote from the folder `course.model`. Raises UserError for that of another lesson."""
 
-        def make(about: dict[str, Any], weights: dict[str, Tensor]) -> "TextTranslator":
+        def make(about: dict[str, Any]) -> "tuple[TextTranslator, Translator]":
             languages = [Language.load(about[side]) for side in ("source", "target")]
             model = Translator(*(len(one.vocabulary) for one in languages), **about["sizes"])
-            model.load_state_dict(weights)
-            return cls(model.to(lesson.device), *languages)
+            return cls(model.to(lesson.device), *languages), model
 
         return load(lesson, name, make)
 

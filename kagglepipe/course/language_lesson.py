@@ -72,9 +72,8 @@ def count_unseen(vocabulary: Vocabulary, symbols: Iterable[str], where: str) -> 
 def load_language(lesson: Lesson, name: str) -> LanguageModel:
     """Load the model of the folder `course.model`. Raises UserError for that of another lesson."""
 
-    def make(about: dict[str, Any], weights: dict[str, Tensor]) -> LanguageModel:
-        model = LanguageModel(Vocabulary(about["symbols"]), **about["sizes"])
-        model.load_state_dict(weights)
-        return model.to(lesson.device)
+    def make(about: dict[str, Any]) -> tuple[LanguageModel, LanguageModel]:
+        model = LanguageModel(Vocabulary(about["symbols"]), **about["sizes"]).to(lesson.device)
+        return model, model
 
     return load(lesson, name, make)

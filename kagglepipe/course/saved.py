@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.errors import UserError
@@ -21,10 +21,11 @@ def save(lesson: Lesson, name: str, model: nn.Module, about: dict[str, Any]) -> 
     write_json(lesson.folder / ABOUT, {"lesson": name, **about})
 
 
-def load(lesson: Lesson, name: str, make: Callable[[dict[str, Any], dict[str, Tensor]], Made]) -> Made:
-    """Read what `save` wrote into the folder `course.model`, about and weights, and `make` a model of them.
+def load(lesson: Lesson, name: str, make: Callable[[dict[str, Any]], tuple[Made, nn.Module]]) -> Made:
+    """Read what `save` wrote into the folder `course.model`: `make` a model and its network, and load the weights.
 
-    Raises UserError for a folder without it, that of another lesson, or files that do not belong together.
+    Raises UserError for a folder without it, that of another lesson, or weights that do not fit the network. Errors of
+    `make` keep their words, but for a model.json without what it needs.
     """
     given = str(lesson.options.model)
     file = absolute(given) / ABOUT
@@ -35,7 +36,13 @@ def load(lesson: Lesson, name: str, make: Callable[[dict[str, Any], dict[str, Te
     if saved != name:
         raise UserError(f"course.model={given} was saved by lesson={saved}, not by {name}: give another folder")
     try:
-        return make(about, read_tensors(file.with_name(WEIGHTS)))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        what = str(error).split("\n")[0]
+        made, network = make(about)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file} is not what lesson={name} saves ({error}): let the lesson train again") from error
+    weights = read_tensors(file.with_name(WEIGHTS))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        what = " ".join(str(error).split())[:200]
         raise UserError(f"{file} and {WEIGHTS} beside it do not fit ({what}): let the lesson train again") from error
+    return made
