@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.errors import UserError
+from kagglepipe.text import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,40 +77,50 @@ class Run:
         return stored.test()
 
     def predict(
-        self, inputs: Any, *, device: str = "auto", engine: str = "auto", workers: int | None = None
+        self,
+        inputs: Any,
+        *,
+        device: str = "auto",
+        engine: str = "auto",
+        workers: int | None = None,
+        skip_bad: bool = False,
     ) -> pd.DataFrame:
         """Predict files or arrays: a row for each, with its path, a column a class and the answer as text.
 
-        inputs: a path, a folder, an array, or a list of paths and arrays. Arrays are images (H, W), (H, W, 3) or of as
-        many channels as the run was trained on, uint8 or uint16; their `path` is their place in the list. device,
-        engine, workers: as the options. Raises UserError for a file or array that is none, or no such run.
+        inputs: a path, a folder, an array, or a list of paths of files and arrays. Arrays are images (H, W), (H, W, 3)
+        or of as many channels as the run was trained on, uint8 or uint16; their `path` is their place in the list.
+        device, engine, workers: as the options. skip_bad: leave out what cannot be read, instead of an error. Raises
+        UserError for a file or array that is none, or no such run.
         """
         from kagglepipe.config import Config
+        from kagglepipe.runs.provenance import separator_of
         from kagglepipe.runs.store import RunStore
         from kagglepipe.tools.predict import answer_table, predict_files
         from kagglepipe.training.backends import make_backend
 
+        config = Config(device=device, engine=engine, workers=workers)
         run = RunStore(self.folder.parent).named(self.name)
-        with _files_of(inputs, kind := kind_of(run)) as (root, files, names):
+        with _files_of(inputs, kind := run.kind, skip_bad=skip_bad) as (root, files, names):
             found = predict_files(
-                run, kind, root, files, make_backend(device, engine), max_side=Config().prepare.max_side,
-                workers=workers, skip_bad=False,
+                run, kind, root, files, make_backend(device, engine), max_side=config.prepare.max_side,
+                workers=workers, skip_bad=skip_bad,
             )  # fmt: skip
-        if found.bad:
-            name, why = next(iter(found.bad.items()))
-            raise UserError(f"{name}: {why}")
+            if found.bad and (not skip_bad or len(found.bad) == len(set(files))):
+                name, why = next(iter(found.bad.items()))
+                raise UserError(f"{root / name}: {why}" + ("" if skip_bad else "; leave it out with skip_bad=True"))
         table, _ = answer_table(run, found, files, separator_of(run))
-        return table.assign(path=names)
+        return table.assign(path=[name for name, file in zip(names, files, strict=True) if file not in found.bad])
 
     def report(self, file: str | Path | None = None, *, images: int = 300) -> Path:
         """Write the page about the run, as stage=report, with its model card and suspects.csv beside; its path.
 
-        file: where, .html; None: report.html in the run's folder. images: most pictures in it. Raises UserError for a
-        run without out-of-fold rows.
+        file: where, .html, before whose end the names of the two others stand; None: report.html in the run's folder.
+        images: most pictures in it. Raises UserError for a run without out-of-fold rows, or the page of another run.
         """
+        from kagglepipe.runs.configured import own_config
         from kagglepipe.tools.report import write_report
 
-        config = _config_of(self)
+        config = replace(own_config(_stored(self)), stage="report")
         options = replace(config.report, file=None if file is None else str(file), images=images)
         return write_report(replace(config, report=options), _stored(self))
 
@@ -141,8 +152,12 @@ def train(competition: str, *options: str, **keywords: Any) -> Run:
     """
     from kagglepipe.runs.configured import finished_run
     from kagglepipe.stages.download import with_sample_if_no_data
+    from kagglepipe.tools import COMMANDS
     from kagglepipe.tools.commands import run_command
 
+    names = [*(str(one).lstrip("+").partition("=")[0] for one in options), *keywords]
+    if taken := next((one for one in names if one in ("stage", "competition", *COMMANDS) or one.startswith("-")), None):
+        raise UserError(f"train() trains the competition it is given, so that {taken} is no option of it: leave it out")
     config = with_sample_if_no_data(configure(competition, *options, stage="train", **keywords))
     run_command(config)
     run = finished_run(config)
@@ -172,14 +187,18 @@ def list_runs(slug: str, root: str | Path = ".") -> list[Run]:
     return [Run(run.folder) for run in RunStore(folder).finished()]
 
 
-def blend(members: Sequence[Run], method: str = "auto") -> Run:
-    """Blend runs into one more, as stage=ensemble. method: as `ensemble.method`. Raises UserError."""
-    from kagglepipe.runs.configured import finished_run
+def blend(members: Sequence[Run | str | Path], method: str = "auto") -> Run:
+    """Blend runs into one more, as stage=ensemble.
 
-    if len(members) < 2:
-        raise UserError(f"a blend needs two runs or more, and there are {len(members)}: blend([run, other])")
-    config = _config_of(members[0])
-    names = [str(member.folder) for member in members]
+    members: runs or their folders. method: as `ensemble.method`. Raises UserError.
+    """
+    from kagglepipe.runs.configured import finished_run, own_config
+
+    if not isinstance(members, list | tuple) or len(members) < 2:
+        count = len(members) if isinstance(members, list | tuple) else 1
+        raise UserError(f"a blend needs a list of two runs or more, and there are {count}: blend([run, other])")
+    names = [str(_opened(member).folder) for member in members]
+    config = own_config(_stored(load(names[0])))
     config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=names, method=method))
     _run_stage(config)
     run = finished_run(config)
@@ -187,12 +206,15 @@ def blend(members: Sequence[Run], method: str = "auto") -> Run:
     return Run(run.folder)
 
 
-def submit(run: Run, file: str | Path | None = None, *, upload: bool = False) -> Path:
+def submit(run: Run | str | Path, file: str | Path | None = None, *, upload: bool = False) -> Path:
     """Write the submission of a run, as stage=submit, and return its path. Raises UserError.
 
-    file: where; None: submissions/<run>.csv. upload: send it to Kaggle, too.
+    run: the run or its folder. file: where; None: submissions/<run>.csv. upload: send it to Kaggle, too.
     """
-    config = _config_of(run)
+    from kagglepipe.runs.configured import own_config
+
+    run = _opened(run)
+    config = own_config(_stored(run))
     path = Path(file) if file is not None else config.root / "submissions" / f"{run.name}.csv"
     options = replace(config.submit, file=str(path), upload=upload)
     _run_stage(replace(config, stage="submit", run=str(run.folder), submit=options))
@@ -209,18 +231,13 @@ def configure(competition: str, *options: str, **keywords: Any) -> Config:
     return compose_config([f"competition={competition}", *options, *words])
 
 
-def kind_of(run: runs.run.Run) -> str:
-    """What a run was trained on: `image`, `video`, `series` or `audio`."""
-    members = run.find_members() if run.is_ensemble else []
-    return kind_of(members[0]) if members else str(run.model.get("kind", "image"))
-
-
-def separator_of(run: runs.run.Run) -> str:
-    """`competition.label_separator` of the command that made a run: a blank, where that is unknown."""
-    from omegaconf import OmegaConf
-
-    options: Any = OmegaConf.load(run.config_file) if run.config_file.exists() else {}
-    return str(OmegaConf.select(options, "competition.label_separator", default=" ") if options else " ")
+def _opened(run: Run | str | Path) -> Run:
+    """A run, given as such or by its folder. Raises UserError for anything else."""
+    if isinstance(run, Run):
+        return run
+    if not isinstance(run, str | Path):
+        raise UserError(f"{shortened(repr(run), 40)} is no run: give one of list_runs or train, or its folder")
+    return load(run)
 
 
 def _stored(run: Run) -> runs.run.Run:
@@ -253,23 +270,6 @@ def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _config_of(run: Run) -> Config:
-    """The configuration that made a run, with the folders where it lies now."""
-    from omegaconf import OmegaConf
-
-    from kagglepipe.runs.provenance import config_of
-
-    file = _stored(run).config_file
-    if not file.exists():
-        raise UserError(f"{run.folder} has no config.yaml, which says its competition: type the command")
-    options: Any = OmegaConf.to_container(OmegaConf.load(file))
-    config = config_of(options, str(file))
-    if config.runs_dir != run.folder.parent:
-        root = run.folder.parents[2]
-        config = replace(config, paths=replace(config.paths, root=str(root), outputs=str(run.folder.parents[1])))
-    return replace(config, run=None, input=None)
-
-
 def _run_stage(config: Config) -> None:
     from kagglepipe.tools.commands import run_command
 
@@ -277,45 +277,59 @@ def _run_stage(config: Config) -> None:
 
 
 @contextmanager
-def _files_of(inputs: Any, kind: str) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Yield (root, files from there, what to call them) of inputs; arrays are written as images for the block."""
+def _files_of(inputs: Any, kind: str, *, skip_bad: bool) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield (root, files from there, what to call them) of inputs; arrays are written as images for the block.
+
+    Errors of the block name the inputs, and what Python can type.
+    """
     from tempfile import TemporaryDirectory
 
-    from kagglepipe.competitions.source import find_items
     from kagglepipe.files import absolute
-    from kagglepipe.tools.predict import find_photos
+    from kagglepipe.tools.predict import find_inputs
 
-    if isinstance(inputs, str | Path) and absolute(str(inputs)).is_dir():
-        source = absolute(str(inputs))
-        root, files = (
-            find_photos(source, skip_bad=False) if kind == "image" else find_items(source, kind, skip_bad=False)
-        )
-        yield root, files, files
-        return
-    several = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-    if not several:
-        raise UserError("predict needs a file, a folder or an array, and there is none")
-    with TemporaryDirectory() as place:
-        files, names = [], []
-        for number, one in enumerate(several):
-            is_path = isinstance(one, str | Path)
-            files.append(str(absolute(str(one)) if is_path else _written(one, number, Path(place))))
-            names.append(str(one) if is_path else str(number))
-            if not Path(files[-1]).is_file():
-                raise UserError(f"predict: {one} is not there; give a file, a folder or an array")
-        yield Path("/"), files, names
+    spoken = {"competition.on_bad_image=skip": "skip_bad=True", "input=": ""}
+    try:
+        if isinstance(inputs, str | Path) and absolute(str(inputs)).is_dir():
+            root, files = find_inputs(absolute(str(inputs)), kind, skip_bad=skip_bad)
+            yield root, files, files
+            return
+        several = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        if not several:
+            raise UserError("predict needs a file, a folder or an array, and there is none")
+        with TemporaryDirectory() as place:
+            files, names = [], []
+            for number, one in enumerate(several):
+                called = f"inputs[{number}]" if isinstance(inputs, list | tuple) else "the input"
+                is_path = isinstance(one, str | Path)
+                file = absolute(str(one)) if is_path else _written(one, called, number, Path(place), kind)
+                if not file.is_file():
+                    alone = f"{called} is the folder {one}: pass it alone, as predict({str(one)!r}), or its files"
+                    raise UserError(
+                        alone if file.is_dir() else f"{one} is not there; give a file, a folder or an array"
+                    )
+                spoken |= {} if is_path else {str(file): called}
+                files.append(str(file))
+                names.append(str(one) if is_path else str(number))
+            yield Path("/"), files, names
+    except UserError as error:
+        message = str(error)
+        for words, python in spoken.items():
+            message = message.replace(words, python)
+        raise UserError(message) from error
 
 
-def _written(array: NDArray[np.generic], number: int, folder: Path) -> Path:
-    """Write an array as a file without loss. Raises UserError for one that is no image."""
+def _written(array: NDArray[np.generic], called: str, number: int, folder: Path, kind: str) -> Path:
+    """Write an array as a file without loss. Raises UserError for one that is no image, or of no use."""
     import numpy as np
     from PIL import Image
 
+    if kind != "image":
+        raise UserError(f"{called} is no path, and this run was trained on {kind}: give the paths of files")
     pixels = np.asarray(array)
     is_image = pixels.ndim in (2, 3) and pixels.size and pixels.dtype in (np.uint8, np.uint16)
     if not is_image:
         what = f"{pixels.dtype} {pixels.shape}" if pixels.ndim else type(array).__name__
-        raise UserError(f"input {number} is {what}; needed are images (H, W) or (H, W, C) of uint8 or uint16, or paths")
+        raise UserError(f"{called} is {what}; needed are images (H, W) or (H, W, C) of uint8 or uint16, or paths")
     if pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] in (3, 4)):
         Image.fromarray(pixels).save(path := folder / f"{number}.png")
     else:

@@ -67,9 +67,12 @@ class Config(Options):
         stages="predict | detect | annotations",
     )
     run: str | None = option(
-        None, "Trained run, by name; null: the configured one; predict, detect and export: the best.", path=True,
+        None,
+        "Trained run, by name or folder, which says the competition, too; null: the configured one; predict, detect "
+        "and export: the best.",
+        path=True,
         changes_results=False,
-        stages="train | ensemble | submit | columns | predict | detect | report | export | bundle",
+        stages="train | ensemble | submit | columns | predict | detect | runs | report | export | bundle",
     )  # fmt: skip
     submission: str | None = option(
         None, "CSV made here, or its JSON.", path=True, changes_results=False, stages="reproduce"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 from kagglepipe.errors import UserError
@@ -41,6 +42,7 @@ NAMED = (
 )
 COLUMNS = ("item", "id", "answer_id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time",
            "video", "file")  # fmt: skip
+NUMBERS = (int, int | None, float, float | None)
 LOG_LOSS_CLIP = 1e-15  # Kaggle's
 COLUMN_LISTS = ("labels", "values")  # columns that may be several
 OPTIONAL_COLUMNS = ("group", "split", "fold", "start", "end")  # read by their names alone, unless null
@@ -101,6 +103,7 @@ class Options:
     def __post_init__(self) -> None:
         """Raise UserError for a value out of its bounds or choices."""
         for one in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            check_number(self.prefix + one.name, getattr(self, one.name), one.type)
             check_option(self.prefix + one.name, getattr(self, one.name), one.metadata)
 
 
@@ -1033,6 +1036,16 @@ BOUNDS = {"least": (operator.ge, "at least"), "above": (operator.gt, "more than"
           "at_most": (operator.le, "at most"), "below": (operator.lt, "less than")}  # fmt: skip
 
 # --- checks ------------------------------------------------------------------------------------------------------
+
+
+def check_number(name: str, value: Any, asked: Any) -> None:
+    """Raise UserError for another value than a number where only numbers, or None, are asked for, as by Python.
+
+    asked: the annotation of the option; others than of numbers are not checked.
+    """
+    if asked in NUMBERS and not isinstance(value, Real) and not (value is None and isinstance(None, asked)):
+        what = "a whole number" if asked in NUMBERS[:2] else "a number"
+        raise UserError(f"{name}={value!r} must be {what}")
 
 
 def check_option(name: str, value: Any, facts: Any) -> None:

@@ -14,9 +14,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import kagglepipe as kp
-from kagglepipe.api import separator_of
 from kagglepipe.api_page import api_page
 from kagglepipe.predictions.frame import read_frame
+from kagglepipe.runs.provenance import separator_of
 from kagglepipe.runs.run import Run as StoredRun
 from kagglepipe.tools.commands import run_command
 from tests.composing import config_of
@@ -115,7 +115,7 @@ def test_a_run_is_shown_in_a_notebook_with_names_as_text(run: kp.Run) -> None:
         (lambda run, place: run.predict([]), "there is none"),
         (lambda run, place: run.predict([__file__]), "not an image"),
         (lambda run, place: run.predict([np.zeros((4, 4, 3), np.float32)]), r"needed are images \(H, W\) or"),
-        (lambda run, place: run.predict([{}]), "input 0 is dict; needed are images"),
+        (lambda run, place: run.predict([{}]), r"inputs\[0\] is dict; needed are images"),
         (lambda run, place: kp.load("nothing"), r"^load\('nothing'\) is not a finished run"),
         (lambda run, place: kp.blend([run]), "two runs or more"),
     ],

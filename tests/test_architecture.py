@@ -29,7 +29,8 @@ BASE = {"options", "errors", "files", "text", "parallel", "distributed", "consol
 WAYS = {"image-head": 27, "clips": 35}  # files from a path to its row in oof.parquet: 14 and 18
 MAY_NAME_CONFIG = ("kagglepipe.__main__", "kagglepipe.cli", "kagglepipe.config", "kagglepipe.api",
                    "kagglepipe.stages", "kagglepipe.tools", "kagglepipe.runs.identity", "kagglepipe.runs.provenance",
-                   "kagglepipe.runs.configured", "kagglepipe.runs.trial", "hydra_plugins")  # fmt: skip
+                   "kagglepipe.runs.configured", "kagglepipe.runs.trial", "kagglepipe.runs.typed_words",
+                   "hydra_plugins")  # fmt: skip
 
 
 @cache

@@ -1,33 +1,23 @@
-"""The default competition of a command that names none: the only one that is prepared under its root.
+"""The competition of a command that names none: that of the runs it names, or the only one prepared under its root.
 
 Reads folders and small files only, before the configuration is composed, and returns command-line arguments.
 """
 
 import json
-import re
 import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.cli.hints import choices
-from kagglepipe.config import CONF, DICT_OPTIONS, PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
-from kagglepipe.options import CompetitionOptions, is_own_metric, is_recorded_metric
-from kagglepipe.text import PLAIN_TEXT, YAML_WORDS
+from kagglepipe.runs.typed_words import competition_words, fields_of, read_yaml, run_words, setting
 
 DEFAULT = "pistols_vs_smartphones"  # of conf/config.yaml
-USING_RUNS = ("predict", "detect", "runs")
+USING_RUNS = ("predict", "detect", "runs", "report", "export", "columns")
 MAKING_RUNS = ("all", "describe", "prepare", "augment", "train", "ensemble", "submit", "drill", "bundle")
-FOLDERS = {
-    ("image", False): "image_folder",
-    ("video", False): "video_folder",
-    ("video", True): "video_folder_untrimmed",
-}
-OMITTED = ("source", "title", "refresh", "kind", "sample_slug", "per_class", "hidden", "hidden_seed")
-DEFAULTS = CompetitionOptions()
+NAMING_RUNS = ("run", "ensemble.runs", "runs.compare", "drill.runs", "training.teacher")  # options
 
 
 @dataclass(frozen=True)
@@ -57,18 +47,19 @@ def default_arguments(arguments: Sequence[str]) -> list[str]:
     about_kaggle = {typed.get("submit.upload", ""), typed.get("runs.leaderboard", "")} & {"true", "True", "1"}
     is_named = bool({"competition", "competition.source", "competition.slug", "competition.kind"} & set(typed))
     own_yaml = {"-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name"} & set(typed)
-    if stage not in (*USING_RUNS, *MAKING_RUNS) or is_named or about_kaggle or own_yaml:
+    runs = named_runs(typed)
+    if stage not in (*USING_RUNS, *MAKING_RUNS) or is_named or (about_kaggle and not runs) or own_yaml:
         return []
     root = _folder(typed.get("paths.root") or ".")
     outputs = _folder(typed["paths.outputs"]) if typed.get("paths.outputs") else root / "outputs"
+    if runs and (own := competition_of_runs(root / "data", outputs, runs)) is not None:
+        return [word for word in own if not _is_typed(word, typed)]
     found = prepared_competitions(root / "data", outputs)
-    default, sample = (_setting(DEFAULT, name) for name in ("slug", "sample_slug"))
+    default, sample = (setting(DEFAULT, name) for name in ("slug", "sample_slug"))
     if stage == "detect":
         found = [one for one in found if one.kind != "image"]
     if stage in USING_RUNS:
         found = [one for one in found if one.is_trained]
-        if run := typed.get("run"):  # a name or a folder
-            found = [one for one in found if _has_run(outputs / one.slug, run)] or found
     elif any(one.slug == default for one in found):
         return []
     found = [one for one in found if one.slug != sample] or found
@@ -88,6 +79,38 @@ def _is_typed(word: str, typed: Collection[str]) -> bool:
     return any(name == one or name.startswith(f"{one}.") for one in typed)
 
 
+def named_runs(typed: dict[str, str]) -> list[str]:
+    """Names and folders of the runs that options name; not patterns, and not files from elsewhere.
+
+    >>> named_runs({"run": "a", "ensemble.runs": "[b,'c',best:2,x*,oof.csv+test.csv]", "seed": "1"})
+    ['a', 'b', 'c']
+    """
+    words = [word.strip(" '\"") for name in NAMING_RUNS for word in typed.get(name, "").strip("'\"[]").split(",")]
+    return [word for word in words if word not in ("", "null") and not set("*?[+") & set(word) and "best:" not in word]
+
+
+def competition_of_runs(data: Path, outputs: Path, runs: Sequence[str]) -> list[str] | None:
+    """The arguments that choose the competition of these runs; none for runs of another root, named by their folders.
+
+    None where no competition under `outputs` has them. Raises UserError for a name that several have.
+    """
+    from kagglepipe.runs.run import Run
+    from kagglepipe.runs.store import RunStore
+
+    folders = [path for path in sorted(outputs.glob("*")) if _has_run(path, runs[0])]
+    folders = [path for path in folders if all(_has_run(path, run) for run in runs)] or folders
+    if len(folders) > 1:
+        paths = " or ".join(str(folder / runs[0]) for folder in folders)
+        raise UserError(f"{runs[0]} is a run of {len(folders)} competitions: name its folder, {paths}")
+    if not folders:
+        return [] if Run(_folder(runs[0])).is_finished else None
+    store = RunStore(folders[0])
+    known = (read_yaml(run.config_file) for run in [store.run(Path(runs[0]).name), *reversed(store.finished())]
+             if run.config_file.exists())  # fmt: skip
+    options = next(known, {})
+    return run_words(data, folders[0].name, options.get("competition") or {}, int(options.get("seed", 0)))
+
+
 def prepared_competitions(data: Path, outputs: Path) -> list[PreparedCompetition]:
     """Find the competitions that are prepared in a data folder, without parts of others."""
     from kagglepipe.runs.store import RunStore
@@ -99,85 +122,11 @@ def prepared_competitions(data: Path, outputs: Path) -> list[PreparedCompetition
             continue
         runs = RunStore(outputs / folder.name).finished()
         files = [run.config_file for run in reversed(runs) if run.config_file.exists()]
-        configured: dict[str, Any] = next((made for file in files if (made := _read(file).get("competition"))), {})
-        kind = configured.get("kind") or settings.get("kind") or ("image" if "layout" in settings else "video")
-        form = configured.get("form") or settings.get("form") or "name"
-        words = _words(folder, str(kind), form == "segments", {**configured, "columns": {}, **settings})
-        found.append(PreparedCompetition(folder.name, str(kind), words, bool(runs)))
+        configured: dict[str, Any] = next((one for file in files if (one := read_yaml(file).get("competition"))), {})
+        configured = fields_of(configured, settings)
+        words = competition_words(folder, configured)
+        found.append(PreparedCompetition(folder.name, str(configured["kind"]), words, bool(runs)))
     return found
-
-
-def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) -> tuple[str, ...]:
-    """List the arguments that choose the competition in data/<slug>.
-
-    configured: its settings in a run or prepared.json.
-    """
-    if inferred := _inferred_words(folder, configured):
-        return inferred
-    named = next((name for name in choices("competition") if _setting(name, "slug") == folder.name), None)
-    if named:
-        return (f"competition={named}",)
-    name = FOLDERS.get((kind, segments))
-    is_own_yaml = configured.get("slug") and configured.get("title") != _setting(str(name), "title")
-    names = [key for value in configured.values() if isinstance(value, dict) for key in value]
-    if name is None or is_own_yaml or not all(re.fullmatch(r"[\w-]+", str(one)) for one in names):
-        return ()
-    source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
-    words = [f"competition={name}", f"competition.source={source['path']}"]
-    for f in fields(CompetitionOptions):
-        default = _setting(name, f.name, getattr(DEFAULTS, f.name))
-        value = configured.get(f.name, default)
-        if f.name == "metric" and is_own_metric(str(value)) and not is_recorded_metric(str(value)):
-            continue  # only the user names a file that is run
-        if f.name not in OMITTED and value != default and (value or default):
-            words += option_arguments(f"competition.{f.name}", value)
-    return tuple(words)
-
-
-def _inferred_words(folder: Path, configured: dict[str, Any]) -> tuple[str, ...]:
-    """The arguments of a competition that competition=auto inferred; none if it was prepared by others."""
-    from kagglepipe.competitions.inferred_file import InferredFile
-
-    known = InferredFile.read(folder)
-    if known is None or any(
-        configured.get(name, value) != value for name, value in known.fields.items() if name != "columns"
-    ):
-        return ()
-    taken = json.loads((folder / "source.json").read_text(encoding="utf-8"))
-    source = [] if taken["kind"] == "kaggle" else [f"competition.source={taken['path']}"]  # words have its slug
-    return ("competition=auto", *source, *known.words)
-
-
-def option_arguments(name: str, value: Any) -> list[str]:
-    """Write an option as arguments, one for each key of a dictionary."""
-    if isinstance(value, dict):
-        new = "+" if name in DICT_OPTIONS else ""
-        return [f"{new}{name}.{key}={_in_hydra(one)}" for key, one in value.items()]
-    return [f"{name}={value if name in PATH_KEYS and value else _in_hydra(value)}"]
-
-
-def _in_hydra(value: Any) -> str:
-    """Write a value in Hydra's grammar, quoted if it would be read as another type."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_in_hydra, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    is_plain = not isinstance(value, str) or (PLAIN_TEXT.fullmatch(value) and value.lower() not in YAML_WORDS)
-    return str(value) if is_plain else hydra_string(value)
-
-
-def _setting(choice: str, name: str, default: Any = None) -> Any:
-    """Write a setting in a YAML file of conf/competition."""
-    found = _read(CONF / "competition" / f"{choice}.yaml")
-    return found.get("competition", found).get(name, default)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Load a YAML file as a dictionary."""
-    from omegaconf import OmegaConf
-
-    found: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    return found if isinstance(found, dict) else {}
 
 
 def _has_run(folder: Path, run: str) -> bool:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from kagglepipe import console
 from kagglepipe.cli.arguments import is_sweep, quoted
-from kagglepipe.cli.default_competition import USING_RUNS, option_arguments
+from kagglepipe.cli.default_competition import USING_RUNS
 from kagglepipe.cli.errors import explain, unknown_option
 from kagglepipe.cli.hints import groups
 from kagglepipe.config import CONF, DICT_OPTIONS, PATH_KEYS, hydra_string, option_names
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
+from kagglepipe.runs.typed_words import option_arguments
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.infer import Inference

@@ -53,11 +53,13 @@ def run(arguments: list[str]) -> None:
 
 def added_arguments(arguments: list[str], *, multirun: bool) -> list[str]:
     """Arguments to add that choose the competition, and its fields for competition=auto."""
-    from kagglepipe.cli.default_competition import default_arguments
+    from kagglepipe.cli.default_competition import default_arguments, named_runs
 
     added = default_arguments(arguments)
     if added and "stage=describe" not in arguments and is_rank_zero():
-        print(f"*** {shlex.join(added)}: added, as the only competition that is prepared here")
+        typed = dict(word.partition("=")[::2] for word in arguments)
+        what = "that of the named run" if named_runs(typed) else "the only competition that is prepared here"
+        print(f"*** {shlex.join(added)}: added, as {what}")
     chosen = [word.removeprefix("competition=") for word in (*added, *arguments) if word.startswith("competition=")]
     if not any("auto" in choice.split(",") for choice in chosen):
         return added

@@ -1,6 +1,6 @@
 """What sections of the page consist of, as plain values; `templates/` says how each is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,11 +51,15 @@ class Chart:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A confusion matrix: counts (C, C), rows are true classes; its cells filter the gallery."""
+    """A confusion matrix: counts (C, C), rows are true classes.
+
+    shown: (true class, answer) of the cells that have rows in the gallery; these filter it.
+    """
 
     caption: str
     names: Sequence[str]
     counts: Sequence[Sequence[int]]
+    shown: Set[tuple[str, str]] = frozenset()
     kind: str = "matrix"
 
     @property
@@ -107,6 +111,12 @@ class Gallery:
     folds: Sequence[int] = ()
     has_probabilities: bool = True
     kind: str = "gallery"
+
+    @property
+    def cells(self) -> Set[tuple[str, str]]:
+        """(true answer, answer) of the cards that have a picture; of all where none has."""
+        seen = {(card.given, card.answer) for card in self.cards if card.tile.number is not None}
+        return seen or {(card.given, card.answer) for card in self.cards}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Section "Where it fails": confusion, scores of classes, calibration, curves, thresholds, residuals, a gallery."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,7 @@ MOST_LISTED = 100  # rows of a table
 MOST_CURVES = 6
 MOST_CARDS = 600
 MOST_NUMBERS = 4  # charts of residuals
+MORE = "report.images=1000 shows most"  # rows in the gallery
 STEPS = 101  # thresholds
 UNIT = (0.0, 1.0)
 
@@ -80,25 +82,31 @@ def failures(found: Predicted, album: Album, rows: pd.DataFrame | None = None, m
 
     rows: of the table, with metadata to slice by; metric: of the slices. None for neither.
     """
-    parts = {"multiclass": of_classes, "multilabel": of_tags, "regression": of_numbers}[found.task.name](found)
+    cards = gallery(found, album)
+    if found.task.name == "multiclass":
+        parts = of_classes(found, cards.cells)
+    else:
+        parts = of_tags(found) if found.task.name == "multilabel" else of_numbers(found)
     if found.decision is not None:
         words = "Answers are by the decision fitted on all rows, the score above is by decisions fitted on other folds."
         parts.insert(0, Text(words))
     if rows is not None and metric is not None and len(found.classes) <= FULL_CLASSES:
         parts += slices(found, rows, metric)
-    return Section("failures", "Where it fails", [*parts, gallery(found, album)])
+    return Section("failures", "Where it fails", [*parts, cards])
 
 
 # --- classes -------------------------------------------------------------------------------------------------------
 
 
-def of_classes(found: Predicted) -> list[Any]:
-    """Blocks of a task of one class an item."""
+def of_classes(found: Predicted, shown: Set[tuple[str, str]]) -> list[Any]:
+    """Blocks of a task of one class an item. shown: cells of the confusion matrix that the gallery has rows of."""
     truth, answers, classes = found.truth, found.answers, found.classes
     counts = confusion(truth, answers, len(classes))
     if len(classes) <= MOST_IN_MATRIX:
-        words = "Confusion matrix: rows are true classes, columns answers. A cell shows its pictures in the gallery."
-        parts: list[Any] = [Matrix(words, classes, counts.tolist())]
+        left = int((counts > 0).sum()) - len(shown)
+        words = "Confusion matrix: rows are true classes, columns answers. A cell shows its rows in the gallery"
+        words += f"; {left} with few rows, in brackets, have none on this page: {MORE}" if left else ""
+        parts: list[Any] = [Matrix(f"{words}.", classes, counts.tolist(), shown)]
     else:
         parts = [confused_pairs(counts, classes)]
     whole = np.asarray(found.probs) if len(classes) <= FULL_CLASSES else None
@@ -293,7 +301,9 @@ def gallery(found: Predicted, album: Album) -> Gallery:
     wrong = is_wrong(found)
     confidence = confidence_of(found)
     given, answers = found.named(found.truth), found.named(found.answers)
-    chosen = choose(losses, wrong, confidence, list(zip(given, answers, strict=True)), max(24, album.most // 2))
+    has_matrix = found.task.name == "multiclass" and len(found.classes) <= MOST_IN_MATRIX
+    cells = list(zip(given, answers, strict=True)) if has_matrix else []
+    chosen = choose(losses, wrong, confidence, cells, max(24, album.most // 2))
     own = own_probability(found)
     ids, folds = found.oof["id"].astype(str).tolist(), found.oof["fold"].tolist()
     cards = []
@@ -303,6 +313,7 @@ def gallery(found: Predicted, album: Album) -> Gallery:
             Card(album.tile(ids[row]), given[row], answers[row], int(folds[row]), round(float(own[row]), 4),
                  round(float(confidence[row]), 4), round(float(losses[row]), 4), state)
         )  # fmt: skip
+    cards.sort(key=lambda card: -card.loss)
     has_probabilities = found.task.is_probability
     words = f"{int(wrong.sum()):,} of {len(wrong):,} rows are wrong; shown are {len(cards):,}, the largest loss first"
     if not has_probabilities:
@@ -343,13 +354,16 @@ def choose(
     losses: np.ndarray[Any, Any], wrong: np.ndarray[Any, Any], confidence: np.ndarray[Any, Any],
     cells: Sequence[tuple[str, str]], most: int,
 ) -> list[int]:  # fmt: skip
-    """Rows to show, at most `most`: one of each cell of the confusion, then the wrong, then the unsure; by loss."""
+    """Rows to show, at most `most`: one of each cell of the confusion matrix, then the wrong, then the unsure.
+
+    cells: of each row; empty without a matrix. Those with the most rows come first, of a cell the row of largest loss.
+    """
     most = min(most, MOST_CARDS)
     order = np.argsort(-losses, kind="stable").tolist()
     first: dict[tuple[str, str], int] = {}
-    for row in order:
+    for row in order if cells else ():
         first.setdefault(cells[row], row)
-    firsts = sorted(first.values(), key=lambda row: (not wrong[row], -losses[row]))[: most // 2]
+    counts = Counter(cells)
+    firsts = sorted(first.values(), key=lambda row: (-counts[cells[row]], -losses[row]))
     unsure = sorted((row for row in order if not wrong[row]), key=lambda row: (float(confidence[row]), -losses[row]))
-    ranked = dict.fromkeys([*firsts, *(row for row in order if wrong[row]), *unsure])
-    return sorted(list(ranked)[:most], key=lambda row: -losses[row])
+    return list(dict.fromkeys([*firsts, *(row for row in order if wrong[row]), *unsure]))[:most]

@@ -1,8 +1,6 @@
 """Sections "Data" and "Labels to look at": counts, sizes, examples, near-duplicates, outliers; suspected labels."""
 
-import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,11 +162,11 @@ def looks_of(rows: pd.DataFrame, album: Album) -> Looks:
     return [(id, *look(pixels)) for id in ids if (pixels := album.pixels(id)) is not None]
 
 
-def suspected(table: pd.DataFrame | str, album: Album, file: Path, *, is_patchable: bool = True) -> Section:
+def suspected(table: pd.DataFrame | str, album: Album, file: str, typed: str) -> Section:
     """Make the section of suspected labels.
 
-    table: of `label_errors.suspects`, or why there is none. file: its CSV. is_patchable: whether
-    `competition.labels_patch` takes it.
+    table: of `label_errors.suspects`, or why there is none. file: name of its CSV. typed: the command that trains with
+    its decisions; empty where `competition.labels_patch` does not take them.
     """
     title = "Labels to look at"
     if isinstance(table, str):
@@ -178,11 +176,10 @@ def suspected(table: pd.DataFrame | str, album: Album, file: Path, *, is_patchab
     words = (
         f"{len(table):,} labels are contradicted by predictions of networks that have seen neither the row nor its "
         "near-duplicates (confident learning, Northcutt et al. 2021), the most doubtful first. All are in "
-        f"{file.name}: fill in its column decision with keep, change (to the suggested label, which you may edit) or "
+        f"{file}: fill in its column decision with keep, change (to the suggested label, which you may edit) or "
         "drop."
     )
-    typed = f"python -m kagglepipe competition.labels_patch={shlex.quote(str(file))}"
-    steps = [Text("Then train with these decisions, and compare:"), Text(typed, is_code=True)] if is_patchable else []
+    steps = [Text("Then train with these decisions, and compare:"), Text(typed, is_code=True)] if typed else []
     shown = table.head(MOST_LISTED)
     cells = [tuple(map(str, row)) for row in shown[list(COLUMNS)].itertuples(index=False)]
     tiles = [

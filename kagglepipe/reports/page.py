@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -57,6 +58,17 @@ def render(title: str, sections: Sequence[Section], album: Album) -> str:
     """Make the HTML of the page. Names in it are escaped, pictures are data URIs."""
     page = environment().get_template("page.html")
     return str(page.render(title=title, sections=sections, pictures=album.pictures, overlays=album.overlays))
+
+
+def check_page(path: Path, title: str) -> None:
+    """Raises UserError for a file that is there and no page with this title."""
+    if path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")[:2000]
+        known = unescape(text.partition("<title>")[2].partition("</title>")[0])
+        if known != title:
+            raise UserError(
+                f"report.file={path} is {f'the page of {known}' if known else 'no page'}: give another name"
+            )
 
 
 def write_page(path: Path, html: str) -> None:

@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.config import Config
+from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json
+from kagglepipe.options import PathsOptions
 from kagglepipe.runs.identity import ensemble_identity, identity_hash, model_name, run_identity
 
 if TYPE_CHECKING:  # imported by checks before any work, so that nothing slow is imported
@@ -15,6 +17,9 @@ if TYPE_CHECKING:  # imported by checks before any work, so that nothing slow is
     from kagglepipe.runs.store import Member, RunStore
     from kagglepipe.training.backends import InferenceBackend
     from kagglepipe.training.learner import Learner, LearnerOptions
+
+
+OF_COMMAND = ("stage", "run", "device", "engine", "workers", "report", "kaggle")  # which say nothing of a run
 
 
 def is_prepared(config: Config) -> bool:
@@ -56,6 +61,35 @@ def store_of(config: Config) -> "RunStore":
 def identity_of(config: Config, dataset: "Dataset") -> dict[str, Any]:
     """`run_identity` with the teacher of `training.teacher`."""
     return run_identity(config, dataset, config.training_mode, find_teacher(config, dataset))
+
+
+def own_config(run: "Run", command: Config | None = None) -> Config:
+    """Read the configuration that made a run, with the folders in which it lies now.
+
+    command: whose stage, run, page, device and other options of the work it gets; None: of none. Raises UserError for a
+    run without config.yaml, or with that of another version, unless the command's configuration can stand for it.
+    """
+    from omegaconf import OmegaConf
+
+    from kagglepipe.runs.provenance import config_of
+
+    file, metrics = run.config_file, run.metrics
+    if not file.exists() and "base" in metrics:  # that of the run that columns were added to
+        file = run.folder.parent / metrics["base"] / file.name
+    try:
+        if not file.exists():
+            raise UserError(f"{run.folder} has no config.yaml, which says its competition: type the command")
+        options: Any = OmegaConf.to_container(OmegaConf.load(file))
+        own = replace(config_of(options, str(file)), run=None, input=None)
+    except UserError:
+        if command is None:
+            raise
+        return command
+    root = PathsOptions(str(run.folder.parents[2]), str(run.folder.parents[1]))
+    places = [one.paths for one in (command, own) if one is not None]
+    paths = next((one for one in places if replace(own, paths=one).runs_dir == run.folder.parent), root)
+    given = {} if command is None else {name: getattr(command, name) for name in OF_COMMAND}
+    return replace(own, paths=paths, **given)
 
 
 def find_teacher(config: Config, dataset: "Dataset") -> "Run | None":
@@ -126,10 +160,12 @@ def page_file(config: Config, run: "Run") -> "Path":
     return absolute(config.report.file) if config.report.file else run.folder / "report.html"
 
 
-def page_at_end(config: Config, run: "Run") -> "Path | None":
-    """The page that stage=all has written about a run; None for other commands, or without one."""
-    page = page_file(config, run)
-    return page if config.stage == "all" and config.report.write and page.exists() else None
+def beside_page(page: "Path", run: "Run", name: str) -> "Path":
+    """Where a file that belongs to a page is written: in the run's folder under its name, elsewhere after the page's.
+
+    So pages of several runs in one folder, or one beside a run's own, share no file.
+    """
+    return page.with_name(name if page == run.folder / "report.html" else f"{page.stem}.{name}")
 
 
 def learner_options(config: Config) -> "LearnerOptions":

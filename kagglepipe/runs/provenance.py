@@ -111,6 +111,14 @@ def written_options(file: Path) -> dict[str, Any] | None:
     return decisive(config)
 
 
+def separator_of(run: Run) -> str:
+    """`competition.label_separator` of the command that made a run: a blank, where that is unknown."""
+    from omegaconf import OmegaConf
+
+    options: Any = OmegaConf.load(run.config_file) if run.config_file.exists() else {}
+    return str(OmegaConf.select(options, "competition.label_separator", default=" ") if options else " ")
+
+
 def config_of(options: dict[str, Any], name: str) -> Config:
     """Make a configuration of these options. Raises UserError, naming where they were, if they are not understood."""
     from omegaconf import OmegaConf

@@ -163,6 +163,14 @@ class Fold(Outputs):
 class Run(Outputs):
     """Folder of a run: trained fold by fold, or an ensemble of other runs beside it."""
 
+    @property
+    def metrics(self) -> Metrics:
+        """Content of metrics.json. Raises UserError for one that is damaged, or of something else."""
+        found: Metrics = read_json(self.metrics_file)
+        if not isinstance(found, dict) or not {"metric", "score"} <= found.keys():
+            raise UserError(f"{self.metrics_file} has no score and is of no run: delete it, and train the run again")
+        return found
+
     def lock(self) -> AbstractContextManager[None]:
         """Lock against other commands that would merge the run."""
         return exclusive_lock(self.folder, f"train: {self.name}")
@@ -324,6 +332,15 @@ class Run(Outputs):
         if "weights" in metrics:
             weights = np.array([weight for weight in metrics["weights"] if weight] or [0.0])
         return combine(stack, weights, metrics["method"], metrics.get("maps", []), metrics.get("power", 2.0), self.task)
+
+    @property
+    def kind(self) -> str:
+        """What it was trained on, image, video, series or audio; of an ensemble what its members were.
+
+        Raises UserError as `find_members`.
+        """
+        members = self.find_members() if self.is_ensemble else []
+        return members[0].kind if members else str(self.model.get("kind", "image"))
 
     @property
     def task(self) -> Task:

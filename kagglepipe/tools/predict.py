@@ -28,6 +28,7 @@ from kagglepipe.predictions.answer_text import answer_texts
 from kagglepipe.predictions.frame import probabilities
 from kagglepipe.runs.configured import best_run, inference_backend
 from kagglepipe.runs.decision import readable_answers
+from kagglepipe.runs.provenance import separator_of
 from kagglepipe.runs.run import Run
 from kagglepipe.text import first_three
 
@@ -54,19 +55,21 @@ class Predictions:
 
 def run(config: Config) -> None:
     """Predict every photo, clip or series in `input`, a file or a folder with its sub-folders."""
-    kind, skip_bad = config.competition.kind, config.competition.on_bad_image == "skip"
-    noun, example = NOUNS[kind]
+    competition, options = config.competition, config.predict
+    skip_bad = competition.on_bad_image == "skip"
     if not config.input:
+        noun, example = NOUNS[competition.kind]
         raise UserError(f"predict needs {noun}: add input={example} or input=FOLDER")
-    source, options = absolute(config.input), config.predict
+    source = absolute(config.input)
+    run = best_run(config)
+    kind = run.kind
+    noun, _ = NOUNS[kind]
     name = source.stem if source.is_file() else source.name
-    path = absolute(options.file) if options.file else config.runs_dir / "predict" / f"{name}.csv"
+    usual = config.outputs_dir / run.folder.parent.name / "predict" / f"{name}.csv"
+    path = absolute(options.file) if options.file else usual
     if path.is_dir() or path.suffix == ".png":
         raise UserError(f"predict.file={path} cannot hold the table; give a file name that ends in .csv")
-    root, files = (
-        find_photos(source, skip_bad=skip_bad) if kind == "image" else find_items(source, kind, skip_bad=skip_bad)
-    )
-    run = best_run(config)
+    root, files = find_inputs(source, kind, skip_bad=skip_bad)
     found = predict_files(
         run, kind, root, files, inference_backend(config), max_side=config.prepare.max_side, workers=config.workers,
         skip_bad=skip_bad,
@@ -79,7 +82,7 @@ def run(config: Config) -> None:
         raise UserError(f"input={source}: {some}; leave such files out with competition.on_bad_image=skip")
     if found.bad:
         log.warning("predict: left out %d files that cannot be read: %s", len(found.bad), some)
-    table, targets = answer_table(run, found, files, config.competition.label_separator)
+    table, targets = answer_table(run, found, files, competition.label_separator.strip() or separator_of(run))
     write_bytes(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
     for line in short_table(table):
         log.info("  %s", line)
@@ -117,6 +120,11 @@ def answer_table(
     table.insert(0, "path", [files[row] for row in good])
     table["prediction"] = answer_texts(answers, found.classes, run.task, separator)
     return table, pd.Series(answer_texts(answers, found.classes, run.task))
+
+
+def find_inputs(source: Path, kind: str, *, skip_bad: bool) -> tuple[Path, list[str]]:
+    """(folder that paths are relative to, files of a kind in it). Raises UserError without any."""
+    return find_photos(source, skip_bad=skip_bad) if kind == "image" else find_items(source, kind, skip_bad=skip_bad)
 
 
 # --- photos --------------------------------------------------------------------------------------------------------
@@ -196,11 +204,6 @@ def photo_probabilities(run: Run, photos: Photos, backend: "InferenceBackend", w
 
     checkpoints = read_checkpoints(run.model_folders())
     meta = checkpoints[0].meta
-    if "temporal" in meta:
-        raise UserError(
-            f"{run.name} was trained on {meta['kind']}, not on photos: add its competition, as "
-            "competition=video_folder competition.source=FOLDER"
-        )
     log.info("predict: %s (%d folds of %s)", run.name, len(checkpoints), meta["model"])
     preprocessing = checkpoints[0].preprocessing
     sized = replace(photos, short_side=preprocessing.short_side, bits=meta.get("bits"), form=preprocessing.form, bad={})
@@ -220,8 +223,6 @@ def item_probabilities(run: Run, kind: str, root: Path, files: list[str], backen
     loaded = load_run(run, backend)
     if loaded.meta["per_frame"]:
         raise UserError(f"{run.name} finds segments and does not classify whole clips: type detect with the same input")
-    if loaded.meta["kind"] != kind:
-        raise UserError(f"{run.name} was trained on {loaded.meta['kind']}, competition.kind is {kind}")
     log.info("predict: with %s", run.name)
     classes, bad = loaded.meta["classes"], {}
     probs = np.full((len(files), len(classes)), np.nan)

@@ -1,11 +1,13 @@
 """report: one page, report.html, about a finished run: scores, data, doubtful labels, curves, what fails, origin.
 
 Reads the run's folder and, where they are there, table, near-duplicates and pictures. Writes report.html, MODEL_CARD.md
-and suspects.csv into the run's folder, or beside `report.file`. Runs at the end of stage=all, too.
+and suspects.csv into the run's folder, or beside `report.file`, after whose name they are called then. All that a page
+says is by the configuration that made its run. Runs at the end of stage=all, too.
 """
 
 import logging
 import math
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -36,15 +38,27 @@ from kagglepipe.reports.class_sheet import read_picture
 from kagglepipe.reports.failures import Predicted, failures
 from kagglepipe.reports.learning import FoldFacts, learning
 from kagglepipe.reports.looked_at import lay_over, looked
-from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render, write_if_changed, write_page
+from kagglepipe.reports.page import (
+    Origin,
+    Overview,
+    check_page,
+    model_card,
+    origin,
+    overview,
+    render,
+    write_if_changed,
+    write_page,
+)
 from kagglepipe.reports.segments_found import Found, events_found, segments_found
 from kagglepipe.reports.thumbnails import Album, picture_reader, with_keys
 from kagglepipe.runs.configured import (
+    beside_page,
     finished_run,
     identity_of,
     inference_backend,
     is_prepared,
     make_learner,
+    own_config,
     page_file,
     read_data,
     store_of,
@@ -55,11 +69,13 @@ from kagglepipe.runs.looked_at import looked_at, network_of
 from kagglepipe.runs.provenance import flat, written_options
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.timelines import timelines_of
+from kagglepipe.runs.typed_words import folder_words, training_words
 from kagglepipe.segments.events import EventSettings, pick_events
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.sequences.grid import item_lengths
 
 log = logging.getLogger(__name__)
+TYPED = "python -m kagglepipe"
 MOST_MAPS = 300  # pictures, each of which passes a network
 MOST_FRAMES = 120  # pictures of videos, each of which is opened for it
 MOST_STEPS = 2000  # of an item whose frames pass a network
@@ -74,16 +90,25 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    """Write the page of the configured run or that of `run=`; at the end of stage=all a failure is a warning."""
+    """Write the page of the configured run or that of `run=`; that of stage=all is written by its summary."""
     if not is_at_end(config):
         log.info("report: %s", write_report(config, find_run(config)))
-    elif config.report.write:
-        try:
-            write_report(config, find_run(config))  # whose path is the last line of the summary
-        except UserError as error:
-            log.warning("report: the page was not written: %s", error)
-        except Exception:  # the submission is there, which no fault of a page may hide
-            log.exception("report: the page was not written")
+
+
+def page_at_end(config: Config) -> tuple[int, str] | None:
+    """Write the page at the end of stage=all: the level and words of the last line, its path or why there is none.
+
+    None for other commands, and where none is asked for.
+    """
+    if not (is_at_end(config) and config.report.write):
+        return None
+    try:
+        return logging.INFO, str(write_report(config, find_run(config)))
+    except UserError as error:
+        return logging.WARNING, f"the page was not written: {error}"
+    except Exception as error:  # the submission is there, which no fault of a page may hide
+        log.exception("report: the page was not written")
+        return logging.WARNING, f"the page was not written: {type(error).__name__}: {error}"
 
 
 def is_at_end(config: Config) -> bool:
@@ -105,11 +130,18 @@ def find_run(config: Config) -> Run:
 
 
 def write_report(config: Config, run: Run) -> Path:
-    """Write the page of a run, its model card and suspected labels. Raises UserError without out-of-fold rows."""
+    """Write the page of a run, its model card and suspected labels, all by the configuration that made the run.
+
+    config: of the command, whose page, device and workers it is. Raises UserError without out-of-fold rows, and for a
+    `report.file` that is the page of another run.
+    """
+    config = own_config(run, config)
     competition = config.competition
     if not run.oof_file.exists() or (oof := run.oof()).empty:
         raise UserError(f"{run.name} has no out-of-fold rows, which a report is about: train it with folds.only=[]")
-    path = page_file(config, run)
+    path, title = page_file(config, run), f"{run.folder.parent.name}: {run.name}"
+    if path != run.folder / "report.html":
+        check_page(path, title)
     metrics: Mapping[str, Any] = run.metrics
     found = Predicted(oof, class_columns(oof), metrics.get("decision"))
     dataset, why = data_of(config, run)
@@ -120,21 +152,21 @@ def write_report(config: Config, run: Run) -> Path:
     segments = segments_section(competition, run, dataset, found, album) if dataset else []
     if dataset and competition.kind != "image":
         segments += along_section(competition, run, dataset, found, album, inference_backend(config))
-    suspected = path.with_name("suspects.csv")
-    labels = looks.suspected(
-        suspects_of(found, suspected), album, suspected, is_patchable=not competition.finds_segments
-    )
+    suspected = beside_page(path, run, "suspects.csv")
+    again = [] if competition.finds_segments or run.is_ensemble else training_words(config)
+    again = [word for word in again if not word.startswith("competition.labels_patch=")]
+    typed = shlex.join([*again, f"competition.labels_patch={suspected}"]) if again else ""
+    labels = looks.suspected(suspects_of(found, suspected), album, suspected.name, typed and f"{TYPED} {typed}")
     pairs = near_duplicates(config.base_dir) if dataset is not None else None
     data = looks.data(
         None if dataset is None else with_keys(dataset.table), pairs, album, found.task.name, why,
         lambda rows: None if dataset is None else features_of(config, dataset, run, rows),
     )  # fmt: skip
     lines = submitted(config, run, dataset)
-    facts, made = facts_of(competition, run, dataset, lines), origin_of(run)
+    facts, made = facts_of(config, run, dataset, lines), origin_of(run)
     sections = [overview(facts), data, labels, learning(*learned(run)), *maps, last, *segments, origin(made)]
-    title = f"{run.folder.parent.name}: {run.name}"
     write_page(path, render(title, sections, album))
-    write_if_changed(path.with_name("MODEL_CARD.md"), model_card(title, facts, made).encode())
+    write_if_changed(beside_page(path, run, "MODEL_CARD.md"), model_card(title, facts, made).encode())
     return path
 
 
@@ -162,7 +194,10 @@ def album_of(config: Config, competition: CompetitionOptions, dataset: Dataset, 
 
 def features_of(config: Config, dataset: Dataset, run: Run, rows: pd.DataFrame) -> NDArray[np.float32] | None:
     """Stored features of images of the table; None unless `run` is the configured one and all are there."""
-    if run.is_ensemble or identity_hash(run.identity) != identity_hash(identity_of(config, dataset)):
+    try:
+        if run.is_ensemble or identity_hash(run.identity) != identity_hash(identity_of(config, dataset)):
+            return None
+    except UserError:  # its teacher or its weights are gone
         return None
     from kagglepipe.training.image_learner import ImageLearner
 
@@ -282,16 +317,16 @@ def along_section(
 # --- facts of the run ----------------------------------------------------------------------------------------------
 
 
-def facts_of(competition: CompetitionOptions, run: Run, dataset: Dataset | None, lines: list[str]) -> Overview:
+def facts_of(config: Config, run: Run, dataset: Dataset | None, lines: list[str]) -> Overview:
     """What the first section says. lines: what was submitted."""
-    metrics, slug = run.metrics, run.folder.parent.name
+    metrics, slug, competition = run.metrics, run.folder.parent.name, config.competition
     classes = metrics.get("classes") or class_columns(run.oof())
     metric = str(metrics["metric"])
     rows = f"{metrics.get('rows', 0):,} labelled {'frames' if dataset and dataset.per_frame else competition.noun}"
     task = f"{slug}: {TASK_WORDS[competition.task].format(len(classes))}, {rows}. Run {run.name}."
     return Overview(
         task, metric, scores_of(metrics, metric), capitalised(describe_scores(metrics, metric)),
-        lines, next_steps(competition, run, dataset),
+        lines, next_steps(config, run, dataset),
     )  # fmt: skip
 
 
@@ -337,16 +372,18 @@ def submitted(config: Config, run: Run, dataset: Dataset | None) -> list[str]:
     return [f"The submission is {file.name} in {file.parent.name}/.", *(sent or ["It was not sent from here."])]
 
 
-def next_steps(competition: CompetitionOptions, run: Run, dataset: Dataset | None) -> list[tuple[str, str]]:
-    """(what to do next, command)."""
-    typed = "python -m kagglepipe"
-    tool = "detect" if competition.finds_segments else "predict"
-    steps = [("Predict your own files:", f"{typed} {tool} run={run.name} input=PATH")]
-    if not run.is_ensemble and competition.has_encoder and run.model.get("training") == "head":
-        steps.append(("Fine-tune the network, which takes longer:", f"{typed} training=finetune"))
+def next_steps(config: Config, run: Run, dataset: Dataset | None) -> list[tuple[str, str]]:
+    """(what to do next, command that can be pasted). config: of the run."""
+    competition, named = config.competition, shlex.join([f"run={run.name}", *folder_words(config)])
+    tool, steps = "detect" if competition.finds_segments else "predict", list[tuple[str, str]]()
+    if run.missing_network() is None and not competition.finds_events:  # detect finds segments
+        steps.append(("Predict your own files:", f"{TYPED} {tool} {named} input=PATH"))
+    is_head = not run.is_ensemble and competition.kind == "image" and run.model.get("training") == "head"
+    if is_head and (words := training_words(config, "finetune")):
+        steps.append(("Fine-tune the network, which takes longer:", f"{TYPED} {shlex.join(words)}"))
     if dataset is not None and not dataset.nothing_to_classify and competition.slug and not competition.is_sample:
-        steps.append(("Send the submission:", f"{typed} submit run={run.name} submit.upload=true"))
-    return [*steps, ("Compare all runs:", f"{typed} runs")]
+        steps.append(("Send the submission:", f"{TYPED} submit {named} submit.upload=true"))
+    return [*steps, ("Compare all runs:", f"{TYPED} runs {named}")]
 
 
 def learned(run: Run) -> tuple[list[FoldFacts], list[tuple[str, str]]]:

@@ -5,6 +5,7 @@ On a terminal it is framed, in a pipe or file its lines are log lines.
 
 import logging
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from kagglepipe.config import Config
 from kagglepipe.console import ConsoleHandler
 from kagglepipe.predictions.frame import class_columns
 from kagglepipe.reports.failures import Predicted
-from kagglepipe.runs.configured import page_at_end, summarised_run
+from kagglepipe.runs.configured import summarised_run
 from kagglepipe.runs.describe import describe_scores
 from kagglepipe.runs.run import Run
+from kagglepipe.runs.typed_words import folder_words
 from kagglepipe.text import framed, terminal_columns
-from kagglepipe.tools.report import data_of, find_run, is_at_end, next_steps, submitted
+from kagglepipe.tools.report import data_of, is_at_end, next_steps, page_at_end, submitted
 
 log = logging.getLogger(__name__)
 MOST_CLASSES = 10  # in the line of classes
@@ -30,10 +32,11 @@ def show_summary(config: Config) -> None:
     """Log the summary of the command's run, and the path of its page as the last line."""
     if (run := summarised_run(config)) is None:
         return
-    dataset, _ = data_of(config, run)
-    steps = next_steps(config.competition, run, dataset)
+    page, (dataset, _) = page_at_end(config), data_of(config, run)
+    steps = next_steps(config, run, dataset)
     if not is_at_end(config) and dataset is not None and not dataset.nothing_to_classify:
-        steps.insert(0, ("Write the submission:", f"python -m kagglepipe submit run={run.name}"))
+        named = shlex.join([f"run={run.name}", *folder_words(config)])
+        steps.insert(0, ("Write the submission:", f"python -m kagglepipe submit {named}"))
     lines = [
         *describe_scores(run.metrics, run.metrics["metric"]),
         *describe_classes(run),
@@ -42,8 +45,8 @@ def show_summary(config: Config) -> None:
         *(f"{what} {typed}" for what, typed in steps[:MOST_STEPS]),
     ]
     log_framed("ensemble" if run.is_ensemble else "train", run.name, lines)
-    if page := page_at_end(config, find_run(config)):
-        log.info("report: %s", page)
+    if page:
+        log.log(page[0], "report: %s", page[1])
 
 
 def log_framed(stage: str, title: str, lines: Iterable[str]) -> None:

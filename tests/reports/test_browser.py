@@ -20,7 +20,7 @@ from kagglepipe.reports.comparison import comparison
 from kagglepipe.reports.page import render
 from kagglepipe.reports.thumbnails import Album
 from tests.reports.browsing import LOOKS, chromium, seen_as
-from tests.reports.test_page import FRAMES, HOSTILE, page_of
+from tests.reports.test_page import FRAMES, HOSTILE, confused, page_of
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +140,16 @@ def test_a_cell_of_the_confusion_matrix_shows_its_pictures(page: str, browser: C
     browser.find_element(By.CSS_SELECTOR, '.matrix [data-given="cat"][data-answer="dog"]').click()
     assert {(card["given"], card["answer"]) for card in shown(browser)} == {("cat", "dog")}
     assert len(shown(browser)) == 3
+    said = browser.find_element(By.CSS_SELECTOR, ".filters output").text
+    assert said == "3 of the 3 rows of cat answered dog are on this page"
+
+
+def test_every_cell_to_click_shows_a_picture(browser: Chrome, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page_of(confused(2000), images=60)[0], "utf-8")
+    browser.get((tmp_path / "report.html").as_uri())
+    script = """const seen = () => [...document.querySelectorAll('.card')].filter(
+        card => card.offsetParent && card.querySelector('use')).length;
+        return [...document.querySelectorAll('.matrix button')].map(one => { one.click(); return seen() })"""
+    found = browser.execute_script(script)
+    assert len(found) == 30
+    assert min(found) > 0

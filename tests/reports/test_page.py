@@ -178,6 +178,35 @@ def test_cells_of_the_confusion_are_counted_and_each_has_a_card() -> None:
     assert gallery.cards[0].p == pytest.approx(0.1)
 
 
+def confused(rows: int = 10_000, count: int = 25) -> pd.DataFrame:
+    """Predictions of many classes in which every cell of the confusion matrix has rows, later ones fewer."""
+    rng, names = np.random.default_rng(0), [f"c{k:02}" for k in range(count)]
+    shares = np.linspace(2, 1, count**2)
+    pairs = np.r_[np.arange(count**2), rng.choice(count**2, rows - count**2, p=shares / shares.sum())]
+    probs = rng.uniform(0, 0.01, (rows, count))
+    probs[np.arange(rows), pairs % count] = rng.uniform(0.5, 1, rows)
+    probs /= probs.sum(axis=1, keepdims=True)
+    targets = [names[k] for k in pairs // count]
+    return oof_frame([f"i{k:05}" for k in range(rows)], np.arange(rows) % 5, targets, probs, names)
+
+
+def test_every_cell_to_click_of_many_has_a_picture_the_largest_first() -> None:
+    page, album = page_of(confused(), images=300)
+    section = failures(predicted(confused()), Album(noise, 300))
+    (matrix,) = [one for one in section.blocks if isinstance(one, Matrix)]
+    seen = {(card.given, card.answer) for card in section.blocks[-1].cards if card.tile.number is not None}
+    assert matrix.shown == seen
+    assert len(seen) == 150
+    rows = {(matrix.names[i], matrix.names[j]): n for i, row in enumerate(matrix.counts) for j, n in enumerate(row)}
+    least, most = min(rows[cell] for cell in seen), max(n for cell, n in rows.items() if cell not in seen)
+    assert least >= most > 0
+    assert page.count('<button type="button" data-given=') == 150
+    assert page.count("none of them on this page") == 625 - 150
+    assert "475 with few rows, in brackets, have none on this page: report.images=1000" in page
+    assert len(album.pictures) == 300
+    assert len(page.encode()) < 5_000_000
+
+
 def test_the_confusion_is_scikit_learns() -> None:
     from sklearn.metrics import confusion_matrix
 

@@ -118,7 +118,7 @@ def test_the_interface_writes_the_same_page_elsewhere(toy_config: Config, tmp_pa
     run = run_of(toy_config)
     path = kp.load(run.folder).report(tmp_path / "elsewhere" / "page.html", images=5)
     assert path.read_text("utf-8").count("data:image/jpeg") == 5
-    assert (path.parent / "suspects.csv").exists()
+    assert {file.name for file in path.parent.iterdir()} == {"page.html", "page.suspects.csv", "page.MODEL_CARD.md"}
 
 
 def test_a_name_of_no_run_and_of_no_page(toy_config: Config) -> None:

@@ -39,7 +39,8 @@ def test_stage_train_says_how_to_submit(toy_config: Config, caplog: pytest.LogCa
     caplog.set_level("INFO")
     run_command(replace(toy_config, stage="train"))
     name = find_run(toy_config).name
-    assert f"train: Write the submission: python -m kagglepipe submit run={name}" in caplog.messages
+    typed = f"python -m kagglepipe submit run={name} paths.root={toy_config.paths.root}"
+    assert f"train: Write the submission: {typed}" in caplog.messages
     assert not any(line.startswith("report:") for line in caplog.messages)
 
 

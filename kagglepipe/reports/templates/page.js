@@ -31,6 +31,9 @@ for (const gallery of document.querySelectorAll(".gallery")) {
       form.elements.given.value = button.dataset.given;
       form.elements.answer.value = button.dataset.answer;
       show();
+      const { rows, given, answer } = button.dataset;
+      const shown = cards.filter((card) => !card.hidden).length;
+      said.textContent = `${shown} of the ${rows} rows of ${given} answered ${answer} are on this page`;
       gallery.scrollIntoView();
       form.elements.given.focus({ preventScroll: true });
     });
