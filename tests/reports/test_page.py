@@ -203,7 +203,7 @@ def test_every_cell_to_click_of_many_has_a_picture_the_largest_first() -> None:
     assert page.count('<button type="button" data-given=') == 150
     assert page.count("none of them on this page") == 625 - 150
     assert "475 with few rows, in brackets, have none on this page: report.images=1000" in page
-    assert len(album.pictures) == 300
+    assert 200 < len(album.pictures) <= 300
     assert len(page.encode()) < 5_000_000
 
 

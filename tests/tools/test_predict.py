@@ -356,17 +356,21 @@ def test_a_run_on_long_videos_says_that_detect_is_meant(pipeline: Callable[[str]
         run_command(config)
 
 
-def test_clips_through_a_run_of_photos_and_photos_through_one_of_clips(
+def test_a_run_reads_its_own_kind_of_files_whatever_the_command_says(
     trained: At, at: At, clips: Path, place: Path
 ) -> None:
     photos, moving, series = (best_run(one).folder for one in (at(), trained("clips"), trained("series")))
     for config, run, source, words in (
-        (trained("clips"), photos, clips, r"classifies images: for video give the competition it was trained on"),
-        (at(), moving, place / "toy", r"-lstm-head-.* was trained on video, not on photos: add its competition"),
-        (trained("clips"), series, clips, r"lstm-head-.* was trained on series, competition\.kind is video"),
+        (trained("clips"), photos, clips, r"holds \d+ files and no photo"),
+        (at(), moving, place / "toy", r"holds \d+ files and no video"),
+        (trained("clips"), series, clips, r"holds \d+ files and no series"),
     ):
         with pytest.raises(UserError, match=words):
             run_command(replace(config, run=str(run), input=str(source / "test")))
+    config = replace(at(), run=str(moving), input=str(clips / "test"))
+    run_command(config)
+    table = pd.read_csv(config.outputs_dir / moving.parent.name / "predict/test.csv")
+    assert set(table.columns) == {"path", "left", "right", "prediction"}
 
 
 def test_a_clip_that_cannot_be_read(trained: At, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
