@@ -727,7 +727,7 @@ class TrainingOptions(Options, group="training"):
     )  # fmt: skip
     patience: int = option(3, "Epochs without improvement before a fold stops.", least=1, read_by="image finetune")
     budget: str | None = option(
-        None, "Time limit of stage=train, as 20m, 2h or 90s.", changes_results=False, read_by="finetune"
+        None, "Time limit of stage=train, as 20m, 2h or 90s.", changes_results=False, read_by="finetune | best"
     )
     micro_batch: int | None = option(
         None, "Images per forward pass; null: as many as fit.", least=1, changes_results=False, read_by="finetune"

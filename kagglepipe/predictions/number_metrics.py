@@ -1,5 +1,7 @@
 """Metrics of numbers. Arguments: values (N, C), the predictions; truth (N, C). Of several columns the mean counts."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,7 +46,12 @@ def rmsle(values: Values, truth: Truth) -> float:
 
 
 def r2(values: Values, truth: Truth) -> float:
-    """Coefficient of determination, at most 1; of a constant column 1 if it is hit, else 0, as scikit-learn."""
+    """Coefficient of determination, at most 1; of a constant column 1 if it is hit, else 0; NaN of a single row.
+
+    As scikit-learn's.
+    """
+    if len(truth) < 2:
+        return math.nan
     errors = ((values - truth) ** 2).sum(axis=0)
     spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
     exact = np.where(errors > 0, 0.0, 1.0)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # help and the checks of options read this file, so that noth
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raised when the same options give other results
 ENSEMBLE_VERSION = 2  # raised when the same members are blended differently
 FORM_WORDS = {*(f"form={form}" for form in FORMS), *(f"task={task}" for task in TASKS)}
-RUN_WORDS = {"head", "finetune", "mean", "network", "segments", "augmented", "cropped", "teacher", "classes",
+RUN_WORDS = {"head", "finetune", "best", "mean", "network", "segments", "augmented", "cropped", "teacher", "classes",
              *FORM_WORDS}  # fmt: skip  # and the kind
 BY_CONTENT = {"model.weights", "training.teacher", "training.confidence"}  # `run_identity` has hashes of their files
 
@@ -131,6 +131,8 @@ def run_words(config: Config, mode: str) -> set[str]:
         words.add("cropped")
     if kind != "image":
         words.add("mean" if temporal.cell == "mean" else "network")
+    if config.training.mode == "best":  # which tries temporal models of all kinds
+        words |= {"best"} if kind == "image" else {"best", "mean", "network"}
     return words | ({"segments"} if config.competition.finds_segments else set())
 
 

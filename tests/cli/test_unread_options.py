@@ -18,7 +18,12 @@ IMAGE, VIDEO, SERIES = (f"competition.kind={kind}" for kind in ("image", "video"
 LONG = VIDEO + " competition.form=segments competition.background=none"
 EVENTS, TAGS, NUMBERS = (
     LONG.replace("segments", "events"), "competition.task=multilabel", "competition.task=regression")  # fmt: skip
-HEAD, TUNED, MEAN = "training=head", "training=finetune", "model.temporal.cell=mean model.temporal.pooling=mean"
+HEAD, TUNED, BEST, MEAN = (
+    "training=head",
+    "training=finetune",
+    "training=best",
+    "model.temporal.cell=mean model.temporal.pooling=mean",
+)
 IS_CHOICE = {"training=": "training.mode=", "augmentation=": "augmentation.policy=", "model=": "model.name="}
 
 
@@ -29,7 +34,8 @@ def unread(*words: str) -> str | None:
         options = [one.replace(choice, option) if one.startswith(choice) else one for one in options]
     config = changed(Config(), *options)
     (name,) = typed_options(words[-1:])
-    return why_unread(config, name, config.training.mode if trains(config) and config.training.mode != "auto" else None)
+    mode = config.training_mode if config.training.mode == "best" else config.training.mode
+    return why_unread(config, name, mode if trains(config) and mode != "auto" else None)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +82,9 @@ def unread(*words: str) -> str | None:
         ((IMAGE, TUNED, NUMBERS, "training.sampling=balanced"), "which has no classes"),
         ((VIDEO, "prepare.near_bits=8"), "leave it out"),
         ((SERIES, HEAD, "training.epochs=3"), "leave it out"),
+        ((SERIES, HEAD, "training.budget=5m"), "leave it out"),
+        ((SERIES, BEST, "training.epochs=3"), "leave it out"),
+        ((VIDEO, BEST, "training.epochs=3"), "leave it out"),
         ((SERIES, HEAD, "training.lr=1e-3"), "type sequences.lr instead"),
         ((SERIES, "model.image_size=64"), "leave it out"),
         ((SERIES, "augmentation=strong"), "leave it out"),
@@ -111,7 +120,14 @@ def test_what_is_not_read_is_named_with_what_to_type(words: tuple[str, ...], adv
         (IMAGE, "training.teacher=lite0", "training.confidence=0.8"),
         (IMAGE, "ensemble.runs=[a]"),
         (IMAGE, "ensemble.runs=[a]", "ensemble.threshold=auto"),
-        (IMAGE, "training.mode=best", "ensemble.threshold=auto"),
+        (IMAGE, BEST, "ensemble.threshold=auto"),
+        (IMAGE, BEST, "training.epochs=2"),
+        (IMAGE, BEST, "training.budget=5m"),
+        (VIDEO, BEST, "training.budget=5m"),
+        (SERIES, BEST, "training.budget=5m"),
+        (VIDEO, BEST, "sequences.members=2"),
+        (SERIES, BEST, "training.regularisation=[1.0]"),
+        (SERIES, BEST, MEAN, "model.temporal.hidden=9"),
         (IMAGE, "competition.mirror=false", "predict.tta=[vertical]"),
         (IMAGE, "predict.tta=[auto]"),
         (IMAGE, "stage=bundle", "ensemble.runs=[a]"),
