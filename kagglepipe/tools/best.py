@@ -35,6 +35,7 @@ LARGER = 1.7  # times the cost of the network before it
 TUNING = 8.0  # times the cost of a head, that fine-tuning takes at least
 RESERVE = 0.05  # of the budget, for the blend and the submission
 CELLS = ("mean", "lstm", "gru", "conv")  # of temporal models
+LINEAR = 0.2  # times the cost of a recurrent network, that the cell `mean` takes
 STAGES = ("all", "train", "ensemble", "submit")  # commands that training=best serves
 
 
@@ -146,7 +147,7 @@ def larger_networks(model: ModelOptions) -> list[str]:
 
 
 def temporal_steps(config: Config) -> list[Step]:
-    """The configured temporal model first, then the others."""
+    """The linear temporal model first, which takes the least time, then the configured one, then the others."""
     own = config.model.temporal
     cells = [own.cell, *(cell for cell in CELLS if cell != own.cell)]
     if config.competition.finds_segments and own.cell != "mean":
@@ -155,10 +156,9 @@ def temporal_steps(config: Config) -> list[Step]:
     for number, cell in enumerate(cells):
         pooling = "mean" if cell == "mean" else "mean_max" if own.cell == "mean" else own.pooling
         temporal = own if number == 0 else replace(own, cell=cell, pooling=pooling)
-        steps.append(
-            Step(f"temporal model {cell}", plain(replace(config, model=replace(config.model, temporal=temporal))), 1.0)
-        )
-    return steps
+        trained = plain(replace(config, model=replace(config.model, temporal=temporal)))
+        steps.append(Step(f"temporal model {cell}", trained, LINEAR if cell == "mean" else 1.0))
+    return sorted(steps, key=lambda one: one.cost)
 
 
 def try_steps(config: Config, clock: Clock) -> tuple[list[Tried], list[str]]:
@@ -181,7 +181,7 @@ def try_steps(config: Config, clock: Clock) -> tuple[list[Tried], list[str]]:
         if not found.is_finished:
             continue
         log_scores("train", found.metrics)
-        unit = unit or cost_of(found, seconds)
+        unit = unit or cost_of(found, seconds) / step.cost
         if step.is_rung:
             if head is not None and best_of(config, [head, found]) == head:
                 todo.sort(key=lambda one: one.config.model.name == step.config.model.name)
@@ -192,9 +192,12 @@ def try_steps(config: Config, clock: Clock) -> tuple[list[Tried], list[str]]:
 
 
 def cost_of(run: Run, seconds: float) -> float:
-    """Seconds that a run takes: those of now or, where it was finished before, those that it took then."""
+    """Seconds that a run takes: those of now or, where it was finished before, those that it took then.
+
+    Of temporal models those of the folds alone: all that follow read the features of the first.
+    """
     of_folds = sum(fold.metrics.get("seconds") or 0.0 for fold in run.finished_folds)
-    return max(seconds, run.metrics.get("seconds") or 0.0, of_folds)
+    return of_folds if run.kind != "image" and of_folds else max(seconds, run.metrics.get("seconds") or 0.0, of_folds)
 
 
 def try_columns(config: Config, clock: Clock, best: Run, left_out: list[str]) -> list[Tried]:

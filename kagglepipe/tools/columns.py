@@ -18,8 +18,8 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, write_parquet
 from kagglepipe.predictions.column_model import choose_model, cross_predict, logits_of
 from kagglepipe.predictions.frame import class_columns, oof_frame, probabilities, test_frame
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.paired import gains_over, significantly_better
-from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.predictions.uncertainty import format_difference
 from kagglepipe.runs.configured import read_data, store_of, submitted_run
 from kagglepipe.runs.describe import describe_scores, or_nan
@@ -61,12 +61,14 @@ def add_columns(config: Config) -> Run:
     model = options.model
     if model == "auto":
         model = choose_model(x, rows, categorical, len(classes))
-        log.info("columns: model by cross-validated %s: %s", task_of_truth(rows.truth).loss, model)
+        log.info("columns: model by cross-validated %s: %s", rows.task.loss, model)
     after, of_test = cross_predict(model, x, rows, others, categorical, len(classes))
     (gain,) = gains_over([after], before, rows)
     is_kept = significantly_better([before, after], rows) == 1
     noise = "" if is_kept else ": not beyond noise, so that it is no member to blend"
-    log.info("columns: gain over %s: %s%s", base.name, format_difference(gain.value, gain.low, gain.high), noise)
+    what = rows.metric if find_metric(rows.metric).is_of_order else rows.task.loss
+    shown = format_difference(gain.value, gain.low, gain.high)
+    log.info("columns: gain over %s: %s of %s%s", base.name, shown, what, noise)
     identity = {
         "run": file_sha256(base.oof_file) + file_sha256(base.test_file), "columns": list(columns.train), "model": model,
         "version": VERSION, "table": dataset.table_hash, "folds": dataset.folds_hash,

@@ -49,8 +49,19 @@ def test_head_and_fine_tuning_are_tried_and_blended_and_the_best_is_submitted(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("competition.task=regression", "ensemble.threshold=auto"), "ensemble.threshold=auto is for classes"),
-        (("competition.task=regression", "training.focal=2"), "training.focal and training.class_weights are of prob"),
+        (
+            (
+                "competition.task=regression",
+                "competition.form=numbers",
+                "competition.metric=rmse",
+                "ensemble.threshold=auto",
+            ),
+            "ensemble.threshold=auto is for classes",
+        ),
+        (
+            ("competition.task=regression", "competition.form=numbers", "competition.metric=rmse", "training.focal=2"),
+            "training.focal and training.class_weights are of prob",
+        ),
         (("training.huber=1",), "training.huber is a loss of numbers"),
     ],
 )
@@ -113,10 +124,11 @@ def test_a_network_without_larger_ones_of_bundled_weights_is_alone(model: ModelO
     assert best.larger_networks(model) == names
 
 
-def test_all_temporal_models_are_tried_the_configured_first() -> None:
-    steps = best.steps_of(config_of("competition=video_folder", "training=best"))
-    assert [one.name.split()[-1] for one in steps] == ["lstm", "mean", "gru", "conv"]
-    assert steps[1].config.model.temporal.pooling == "mean"
+def test_all_temporal_models_are_tried_the_linear_one_first_then_the_configured() -> None:
+    steps = best.steps_of(config_of("competition=video_folder", "training=best", "model.temporal.cell=gru"))
+    assert [one.name.split()[-1] for one in steps] == ["mean", "gru", "lstm", "conv"]
+    assert steps[0].config.model.temporal.pooling == "mean"
+    assert steps[0].cost < steps[1].cost == steps[3].cost
     mean = config_of("competition=video_folder", "training=best", "model=mean_pool_diff")
     assert mean.model.temporal == TemporalOptions(cell="mean", pooling="mean")
     assert [one.config.model.temporal.pooling for one in best.steps_of(mean)] == ["mean", *["mean_max"] * 3]
