@@ -59,11 +59,11 @@ def fit_tags(probs: Probs, truth: Truth, metric: str) -> Map:
         return scored.sign * scored.function(named, truth)
 
     tags = truth.shape[1]
-    tries = _nearest_first(np.append(thresholds_between(probs.ravel(), COMMON), 0.5))
+    tries = thresholds_between(probs.ravel(), COMMON)
     common = np.full(tags, tries[int(np.argmax([worth(np.full(tags, one)) for one in tries]))])
     own, reached = common.copy(), worth(common)
     for tag in range(tags):
-        tries = _nearest_first(thresholds_between(probs[:, tag], OWN))
+        tries = thresholds_between(probs[:, tag], OWN)
         values = [worth(np.where(np.arange(tags) == tag, one, common)) for one in tries]
         if max(values) > reached + 1e-12:
             own[tag] = tries[int(np.argmax(values))]
@@ -74,10 +74,10 @@ def fit_tags(probs: Probs, truth: Truth, metric: str) -> Map:
 
 
 def thresholds_between(values: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.float64]:
-    """Thresholds that name 1, …, N of `values` (N,), up to `count` numbers in geometric steps, and one that names none.
+    """0.5, then by their distance to it thresholds that name none and 1, …, N of `values` (N,), `count` at most.
 
     >>> thresholds_between(np.array([0.1, 0.3, 0.3]), 3)
-    array([0.05, 0.2 , 0.65])
+    array([0.5 , 0.65, 0.2 , 0.05])
     """
     distinct, rows = np.unique(values, return_counts=True)
     named = rows[::-1].cumsum()  # by the largest value alone, by the two largest, …
@@ -85,11 +85,8 @@ def thresholds_between(values: npt.NDArray[np.floating], count: int) -> npt.NDAr
     at = np.unique(len(distinct) - 1 - np.searchsorted(named, wanted))
     edges = np.concatenate([[0], distinct, [1]])
     middles = (edges[1:] + edges[:-1]) / 2
-    return np.asarray(np.clip(np.append(middles[at], middles[-1]), LEAST, 1 - LEAST), np.float64)
-
-
-def _nearest_first(tries: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return tries[np.argsort(np.abs(tries - 0.5), kind="stable")]
+    tries = np.clip([0.5, middles[-1], *middles[at]], LEAST, 1 - LEAST)
+    return np.asarray(tries[np.argsort(np.abs(tries - 0.5), kind="stable")], np.float64)
 
 
 def fit_cut_points(probs: Probs, truth: Truth, metric: str) -> Map:

@@ -285,7 +285,8 @@ def class_fault(name: str, classes: int, task: str = "multiclass") -> str | None
         return None
     needed = f"{least}" if least == largest else f"{least} or more" if math.isinf(largest) else f"{least} to {largest}"
     others = other_metrics(task, classes, name)
-    return f"competition.metric={name} needs {needed} classes, there are {classes}: {others}"
+    noun = "numbers an item" if task == "regression" else "classes"
+    return f"competition.metric={name} needs {needed} {noun}, there are {classes}: {others}"
 
 
 def fitting_metrics(task: str = "multiclass", classes: int | None = None) -> list[str]:
@@ -300,6 +301,8 @@ def fitting_metrics(task: str = "multiclass", classes: int | None = None) -> lis
 
 def other_metrics(task: str, classes: int | None = None, name: str = "") -> str:
     """Say what to type instead: metrics that fit, those of the same family if there are any."""
+    if RANKS.fullmatch(name) and classes is not None and classes > 1:
+        return f"type competition.metric=map_{min(5, classes - 1)}"
     fitting = fitting_metrics(task, classes)
     near = [one for one in fitting if one.startswith(f"{name.partition('_')[0]}_")]
     return f"type competition.metric={' or '.join(near or fitting[:3])}"

@@ -42,10 +42,7 @@ def decide(
 def decide_plainly(
     competition: CompetitionOptions, dataset: Dataset, oof: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, Any] | None]:
-    """`decide` without a fit, for a single fold: the others, by which one is fitted, may not be trained yet.
-
-    It knows the truth of their rows, not of the fold's own.
-    """
+    """`decide` without a fit, for a single fold, by the truth of the others, which may not be trained yet."""
     if not has_decision(competition):
         return oof, None
     train, classes = dataset.train, class_columns(oof)

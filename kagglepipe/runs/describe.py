@@ -24,11 +24,8 @@ def describe_scores(metrics: Metrics, metric: str) -> list[str]:
     lines = [f"out of fold{what}: {summary_line(metrics, metric)}"]
     if "tta" in metrics:
         tta = metrics["tta"]
-        gains = {name: tta[key] for name, key in (("", "gain"), (f", of {metric} ", "metric_gain")) if key in tta}
-        shown = "".join(
-            name + format_difference(*(or_nan(gain[end]) for end in ("value", "low", "high")))
-            for name, gain in gains.items()
-        )
+        gains = [tta[key] for key in ("gain", "metric_gain") if key in tta]
+        shown = f", of {metric} ".join(format_difference(*map(or_nan, gain.values())) for gain in gains)
         lines.append(f"mean with {', '.join(tta['views'])}: gain {shown}: {'kept' if tta['is_kept'] else 'not kept'}")
     if "decision" in metrics:
         lines.append(describe_decision(metrics["decision"], metric))

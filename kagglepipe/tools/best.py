@@ -86,10 +86,7 @@ def is_asked(config: Config) -> bool:
 
 
 def run(config: Config) -> float | None:
-    """Try the steps, blend, and submit the best; returns its out-of-fold score.
-
-    Raises UserError, before any of them, for an option that one of them refuses.
-    """
+    """Check all steps, try them, blend, and submit the best; returns its out-of-fold score."""
     check_methods(config.ensemble, config.competition.task)
     for step in steps_of(config):
         train.check(step.config)
@@ -107,7 +104,7 @@ def run(config: Config) -> float | None:
     report(config, tried, left_out, best)
     if config.stage in ("all", "submit"):
         run_stages(replace(plain(config), run=best.name), ("submit",))
-    score = best.metrics["score"]
+    score, _ = scored(config, best)
     return None if score is None else float(score)
 
 
@@ -192,10 +189,7 @@ def try_steps(config: Config, clock: Clock) -> tuple[list[Tried], list[str]]:
 
 
 def cost_of(run: Run, seconds: float) -> float:
-    """Seconds that a run takes: those of now or, where it was finished before, those that it took then.
-
-    Of temporal models those of the folds alone: all that follow read the features of the first.
-    """
+    """Seconds of a run, now or when it was finished; of temporal models, which share features, of the folds alone."""
     of_folds = sum(fold.metrics.get("seconds") or 0.0 for fold in run.finished_folds)
     return of_folds if run.kind != "image" and of_folds else max(seconds, run.metrics.get("seconds") or 0.0, of_folds)
 
@@ -219,13 +213,22 @@ def try_columns(config: Config, clock: Clock, best: Run, left_out: list[str]) ->
 
 def best_of(config: Config, runs: list[Run]) -> Run:
     """The run of the best out-of-fold score, of equal ones the first; undefined ones are last."""
-    greater = is_greater_better(config.competition.metric, [one.metrics for one in runs])
+    competition = config.competition
+    greater = competition.finds_segments or is_greater_better(competition.metric, [one.metrics for one in runs])
 
     def worth(one: Run) -> float:
-        score = one.metrics["score"]
+        score, _ = scored(config, one)
         return -math.inf if score is None else score if greater else -score
 
     return max(runs, key=worth)
+
+
+def scored(config: Config, run: Run) -> tuple[float | None, list[float | None]]:
+    """(score, its interval) by what the competition scores: of segments and events not the frames' metric."""
+    name, metrics = config.competition.segment_metric, run.metrics
+    if "detection" not in metrics:
+        return metrics["score"], metrics["interval"] or [None, None]
+    return metrics["detection"]["scores"][name], metrics["detection"]["intervals"].get(name, [None, None])
 
 
 def blend(config: Config, runs: list[Run]) -> Tried:
@@ -241,10 +244,11 @@ def blend(config: Config, runs: list[Run]) -> Tried:
 
 def report(config: Config, tried: list[Tried], left_out: list[str], best: Run) -> None:
     """Log and write the table of what was tried."""
-    metric = config.competition.metric
+    competition = config.competition
+    metric = competition.segment_metric if competition.finds_segments else competition.metric
     rows, facts = [], []
     for name, one, seconds in tried:
-        score, ends = one.metrics["score"], one.metrics["interval"] or [None, None]
+        score, ends = scored(config, one)
         low, high, shown = (math.nan if value is None else value for value in (*ends, score))
         rows.append((name, format_score(shown), format_interval(low, high), f"{seconds:.0f} s", "<" * (one == best)))
         facts.append({"step": name, "run": one.name, "score": score, "interval": ends, "seconds": round(seconds, 1)})

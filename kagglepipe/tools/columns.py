@@ -6,7 +6,7 @@ metrics.json (last)}.
 """
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import numpy as np
@@ -67,8 +67,7 @@ def add_columns(config: Config) -> Run:
     is_kept = significantly_better([before, after], rows) == 1
     noise = "" if is_kept else ": not beyond noise, so that it is no member to blend"
     what = rows.metric if find_metric(rows.metric).is_of_order else rows.task.loss
-    shown = format_difference(gain.value, gain.low, gain.high)
-    log.info("columns: gain over %s: %s of %s%s", base.name, shown, what, noise)
+    log.info("columns: gain over %s: %s of %s%s", base.name, format_difference(*astuple(gain)), what, noise)
     identity = {
         "run": file_sha256(base.oof_file) + file_sha256(base.test_file), "columns": list(columns.train), "model": model,
         "version": VERSION, "table": dataset.table_hash, "folds": dataset.folds_hash,

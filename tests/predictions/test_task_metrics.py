@@ -93,9 +93,10 @@ def test_mean_average_precision_at_k_is_label_ranking_average_precision_where_al
     assert find_metric("map_5").needs.classes[0] == 6
     assert find_metric("map_10").function(probs, truth) == pytest.approx(whole)  # of images; segments have another
     assert class_fault("map_10", 6) == (
-        "competition.metric=map_10 needs 11 or more classes, there are 6: type competition.metric=accuracy or "
-        "balanced_accuracy or log_loss"
+        "competition.metric=map_10 needs 11 or more classes, there are 6: type competition.metric=map_5"
     )
+    assert str(class_fault("map_5", 3)).endswith("there are 3: type competition.metric=map_2")
+    assert "needs 2 or more numbers an item, there are 1" in str(class_fault("kl_divergence", 1, "regression"))
     for name in ("map_0", "map_05", "map_"):
         with pytest.raises(UserError, match=f"competition.metric={name} is unknown"):
             find_metric(name)

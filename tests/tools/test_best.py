@@ -134,6 +134,19 @@ def test_all_temporal_models_are_tried_the_linear_one_first_then_the_configured(
     assert [one.config.model.temporal.pooling for one in best.steps_of(mean)] == ["mean", *["mean_max"] * 3]
 
 
+def test_segments_are_compared_by_their_score_and_not_by_that_of_frames(tmp_path: Path) -> None:
+    config = config_of("competition=action_sample", "training=best")
+    runs = [Run(tmp_path / name) for name in ("frames", "segments")]
+    for run, frames, segments in zip(runs, (0.9, 0.5), (0.2, 0.4), strict=True):
+        detection = {"scores": {"f1_50": segments}, "intervals": {"f1_50": [0.1, 0.5]}}
+        run.save_metrics({"metric": "accuracy", "score": frames, "interval": [0.4, 0.95], "detection": detection})
+    assert best.best_of(config, runs) == runs[1]
+    assert best.scored(config, runs[1]) == (0.4, [0.1, 0.5])
+    for run in runs:
+        run.save_metrics({name: value for name, value in run.metrics.items() if name != "detection"})
+    assert best.best_of(config_of("competition=image_folder"), runs) == runs[0]
+
+
 def test_temporal_models_are_tried_on_sounds_with_convolutions_over_bands() -> None:
     steps = best.temporal_steps(config_of("competition=spoken_digits"))
     assert [step.config.model.temporal.bands for step in steps] == [16] * 4  # which the mean does not read
