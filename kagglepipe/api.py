@@ -172,6 +172,8 @@ def load(run: str | Path) -> Run:
     from kagglepipe.runs.store import RunStore
 
     folder = absolute(str(run))
+    if not RunStore(folder.parent).run(folder.name).is_finished and (inner := RunStore(folder).finished()):
+        raise UserError(f"{folder} holds {len(inner)} runs and is none: load one, as load({str(inner[-1].folder)!r})")
     return Run(RunStore(folder.parent).named(folder.name, f"load({str(run)!r})").folder)
 
 
@@ -180,9 +182,9 @@ def list_runs(slug: str, root: str | Path = ".") -> list[Run]:
     from kagglepipe.files import absolute
     from kagglepipe.runs.store import RunStore
 
-    folder = absolute(str(root)) / "outputs" / slug
+    folder = absolute(str(root)) / "outputs" / str(slug)
     if not folder.is_dir():
-        there = sorted(path.name for path in folder.parent.glob("*") if path.is_dir() and not path.name.startswith("."))
+        there = sorted(path.name for path in folder.parent.glob("*") if RunStore(path).finished())
         raise UserError(f"there is no {folder}; competitions with runs there: {', '.join(there) or 'none'}")
     return [Run(run.folder) for run in RunStore(folder).finished()]
 
@@ -227,6 +229,8 @@ def configure(competition: str, *options: str, **keywords: Any) -> Config:
     """Compose the configuration of a command. Raises UserError for a misspelt option or a wrong value."""
     from kagglepipe.cli.compose import compose_config
 
+    if wrong := next((one for one in options if not isinstance(one, str)), None):
+        raise UserError(f"{wrong!r} is no option: options are texts, as 'training.lr=1e-3', or keywords, as seed=1")
     words = [_word(SHORT.get(name, name), value) for name, value in keywords.items()]
     return compose_config([f"competition={competition}", *options, *words])
 

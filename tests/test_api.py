@@ -23,6 +23,7 @@ from tests.composing import config_of
 from tests.conftest import make_toy
 
 OPTIONS = {"model": "tiny", "training": "head", "device": "cpu", "folds.count": 2, "training.views": 0}
+IMAGE = np.zeros((50, 50, 3), np.uint8)
 Made = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -81,6 +82,15 @@ def test_files_and_arrays_get_the_probabilities_of_the_test(run: kp.Run, place: 
     assert found["prediction"].tolist() == expected.loc[ids[:2], run.classes].idxmax(axis=1).tolist()
 
 
+def test_what_cannot_be_read_is_left_out_on_request(run: kp.Run, place: Path) -> None:
+    file = min((place / "toy/test").glob("*.png"))
+    found = run.predict([__file__, file, IMAGE], skip_bad=True)
+    assert found["path"].tolist() == [str(file), "2"]
+    pd.testing.assert_frame_equal(found, run.predict([__file__, file, IMAGE], skip_bad=True))
+    expected = run.predict([file])[run.classes]
+    np.testing.assert_allclose(found[run.classes].iloc[:1], expected, atol=1e-6)
+
+
 def test_a_blend_in_another_thread_is_submitted(run: kp.Run, place: Path) -> None:
     made: list[kp.Run] = []
     thread = threading.Thread(target=lambda: made.append(train(place, seed=1)))
@@ -118,6 +128,24 @@ def test_a_run_is_shown_in_a_notebook_with_names_as_text(run: kp.Run) -> None:
         (lambda run, place: run.predict([{}]), r"inputs\[0\] is dict; needed are images"),
         (lambda run, place: kp.load("nothing"), r"^load\('nothing'\) is not a finished run"),
         (lambda run, place: kp.blend([run]), "two runs or more"),
+        (lambda run, place: kp.train("image_folder", "stage=predict", root=place), "so that stage is no option of it"),
+        (lambda run, place: kp.train("image_folder", stage="predict", root=place), "so that stage is no option of it"),
+        (lambda run, place: kp.train("image_folder", "predict", root=place), "so that predict is no option of it"),
+        (lambda run, place: kp.train("image_folder", "-m", root=place), "so that -m is no option of it"),
+        (lambda run, place: kp.train("image_folder", 3, root=place), "3 is no option: options are texts"),
+        (lambda run, place: kp.load(place / "outputs/toy"), r"toy holds \d+ runs and is none: load one"),
+        (lambda run, place: kp.list_runs(3, place), "competitions with runs there: toy$"),
+        (lambda run, place: run.predict([IMAGE], engine="nonsense"), "^engine=nonsense is unknown; choose one of"),
+        (lambda run, place: run.predict([IMAGE], device="gpu"), "^device=gpu is unknown"),
+        (lambda run, place: run.predict([IMAGE], workers=-3), "^workers=-3 must be at least 1$"),
+        (lambda run, place: run.predict([IMAGE], workers="x"), "^workers='x' must be a whole number$"),
+        (lambda run, place: run.report(images="x"), r"^report\.images='x' must be a whole number$"),
+        (lambda run, place: run.report(images=None), r"^report\.images=None must be a whole number$"),
+        (lambda run, place: run.predict([IMAGE, IMAGE[..., :2]]), r"^inputs\[1\] has 2 channels, the run needs 3$"),
+        (lambda run, place: run.predict(IMAGE[..., :2]), r"^the input has 2 channels, the run needs 3$"),
+        (lambda run, place: run.predict([place / "toy/test"]), r"^inputs\[0\] is the folder .*: pass it alone, as"),
+        (lambda run, place: run.predict([__file__]), "leave such files out with skip_bad=True$"),
+        (lambda run, place: run.predict([__file__], skip_bad=True), "not an image that can be read$"),
     ],
 )  # fmt: skip
 def test_errors_are_raised_in_the_words_of_the_command(

@@ -52,7 +52,11 @@ def between_splits(facts: pd.DataFrame, features: NDArray[np.float32] | None, al
     ]
     single = {name: single_auc(facts[name], is_test) for name in names}
     rows += [
-        (f"{name}: larger in {'the test' if auc > 0.5 else 'training'}", auc_cell(auc, abs(auc - 0.5)), "")
+        (
+            f"{name}: {'larger in the test' if auc > 0.5 else 'larger in training' if auc < 0.5 else 'alike'}",
+            auc_cell(auc, abs(auc - 0.5)),
+            "",
+        )
         for name, auc in sorted(single.items(), key=lambda one: -abs(one[1] - 0.5))
     ]
     counts = f"{is_test.sum():,} pictures to classify from {(~is_test).sum():,} of training"

@@ -244,7 +244,7 @@ def with_sample_if_no_data(config: Config) -> Config:
         return config
     if (config.root / "data" / str(competition.slug) / "source.json").exists():
         return config
-    if config.stage in ("predict", "detect", "runs", "export"):  # needs a run, not data, and says which it uses
+    if config.stage in ("predict", "detect", "runs", "report", "export"):  # need a run, not data, and say which
         own = RunStore(config.runs_dir).finished()
         return config if own else replace(config, competition=replace(competition, slug=competition.sample_slug))
     if notebook_data(config.kaggle, competition.slug) or is_kaggle_notebook() or find_credentials():

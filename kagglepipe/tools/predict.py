@@ -5,6 +5,7 @@ decision of the run) and, of photos, a picture grid beside it. Preprocessing is 
 """
 
 import logging
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -181,7 +182,7 @@ class Photos:
             return decode(data, short_side=self.short_side, max_side=self.max_side, bits=self.bits, form=self.form)
         except ChannelsError as error:
             found, _, _ = str(error).partition(": type ")
-            raise UserError(f"{path} {found.replace('model.in_chans', 'the run')}") from error
+            raise UserError(f"{path} {re.sub('model.in_chans=[0-9]+', 'the run', found)}") from error
         except (ImageError, OSError) as error:
             reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
             if not self.skip_bad:

@@ -323,7 +323,8 @@ def facts_of(config: Config, run: Run, dataset: Dataset | None, lines: list[str]
     classes = metrics.get("classes") or class_columns(run.oof())
     metric = str(metrics["metric"])
     rows = f"{metrics.get('rows', 0):,} labelled {'frames' if dataset and dataset.per_frame else competition.noun}"
-    task = f"{slug}: {TASK_WORDS[competition.task].format(len(classes))}, {rows}. Run {run.name}."
+    words = TASK_WORDS[competition.task].format(len(classes)).replace("1 numbers", "a number")
+    task = f"{slug}: {words}, {rows}. Run {run.name}."
     return Overview(
         task, metric, scores_of(metrics, metric), capitalised(describe_scores(metrics, metric)),
         lines, next_steps(config, run, dataset),
@@ -335,7 +336,7 @@ TASK_WORDS = {
     "ordinal": "one of {} ordered classes for each item",
     "ranking": "a ranking of {} classes for each item",
     "multilabel": "tags for each item, of {}",
-    "regression": "{} number(s) for each item",
+    "regression": "{} numbers for each item",
 }
 
 
