@@ -183,7 +183,11 @@ def suspected(table: pd.DataFrame | str, album: Album, file: str, typed: str) ->
     shown = table.head(MOST_LISTED)
     cells = [tuple(map(str, row)) for row in shown[list(COLUMNS)].itertuples(index=False)]
     tiles = [
-        album.tile(str(row.id), f"{row.given or 'no tag'} → {row.suggested or 'no tag'}", name=f"{row.rank}. {row.id}")
+        album.tile(
+            str(row.id),
+            f"{str(row.given) or 'no tag'} → {str(row.suggested) or 'no tag'}",
+            name=f"{row.rank}. {row.id}",
+        )
         for row in shown.head(MOST_SUSPECTS).itertuples()
     ]
     seen = [tile for tile in tiles if tile.number is not None]
