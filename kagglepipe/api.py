@@ -190,11 +190,9 @@ def list_runs(slug: str, root: str | Path = ".") -> list[Run]:
 
 
 def blend(members: Sequence[Run | str | Path], method: str = "auto") -> Run:
-    """Blend runs into one more, as stage=ensemble.
-
-    members: runs or their folders. method: as `ensemble.method`. Raises UserError.
-    """
+    """Blend runs, or those in folders, into one more, as stage=ensemble. method: its option. Raises UserError."""
     from kagglepipe.runs.configured import finished_run, own_config
+    from kagglepipe.tools.commands import run_command
 
     if not isinstance(members, list | tuple) or len(members) < 2:
         count = len(members) if isinstance(members, list | tuple) else 1
@@ -202,7 +200,7 @@ def blend(members: Sequence[Run | str | Path], method: str = "auto") -> Run:
     names = [str(_opened(member).folder) for member in members]
     config = own_config(_stored(load(names[0])))
     config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=names, method=method))
-    _run_stage(config)
+    run_command(config)
     run = finished_run(config)
     assert run is not None
     return Run(run.folder)
@@ -214,12 +212,13 @@ def submit(run: Run | str | Path, file: str | Path | None = None, *, upload: boo
     run: the run or its folder. file: where; None: submissions/<run>.csv. upload: send it to Kaggle, too.
     """
     from kagglepipe.runs.configured import own_config
+    from kagglepipe.tools.commands import run_command
 
     run = _opened(run)
     config = own_config(_stored(run))
     path = Path(file) if file is not None else config.root / "submissions" / f"{run.name}.csv"
     options = replace(config.submit, file=str(path), upload=upload)
-    _run_stage(replace(config, stage="submit", run=str(run.folder), submit=options))
+    run_command(replace(config, stage="submit", run=str(run.folder), submit=options))
     if not path.is_file():
         raise UserError(f"{config.slug} has nothing to classify: predict files with run.predict(PATHS)")
     return path
@@ -274,18 +273,9 @@ def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _run_stage(config: Config) -> None:
-    from kagglepipe.tools.commands import run_command
-
-    run_command(config)
-
-
 @contextmanager
 def _files_of(inputs: Any, kind: str, *, skip_bad: bool) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Yield (root, files from there, what to call them) of inputs; arrays are written as images for the block.
-
-    Errors of the block name the inputs, and what Python can type.
-    """
+    """Yield (root, files from there, what to call them) of inputs, as which errors of the block name them."""
     from tempfile import TemporaryDirectory
 
     from kagglepipe.files import absolute

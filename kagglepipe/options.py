@@ -1039,10 +1039,7 @@ BOUNDS = {"least": (operator.ge, "at least"), "above": (operator.gt, "more than"
 
 
 def check_number(name: str, value: Any, asked: Any) -> None:
-    """Raise UserError for another value than a number where only numbers, or None, are asked for, as by Python.
-
-    asked: the annotation of the option; others than of numbers are not checked.
-    """
+    """Raise UserError for no number where an option's annotation `asked` is of numbers, as Python might give."""
     if asked in NUMBERS and not isinstance(value, Real) and not (value is None and isinstance(None, asked)):
         what = "a whole number" if asked in NUMBERS[:2] else "a number"
         raise UserError(f"{name}={value!r} must be {what}")

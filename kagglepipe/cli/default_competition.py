@@ -90,9 +90,9 @@ def named_runs(typed: dict[str, str]) -> list[str]:
 
 
 def competition_of_runs(data: Path, outputs: Path, runs: Sequence[str]) -> list[str] | None:
-    """The arguments that choose the competition of these runs; none for runs of another root, named by their folders.
+    """Arguments that choose the competition of these runs: none for a folder elsewhere, None where nothing has them.
 
-    None where no competition under `outputs` has them. Raises UserError for a name that several have.
+    Raises UserError for a name that several competitions have.
     """
     from kagglepipe.runs.run import Run
     from kagglepipe.runs.store import RunStore

@@ -51,10 +51,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A confusion matrix: counts (C, C), rows are true classes.
-
-    shown: (true class, answer) of the cells that have rows in the gallery; these filter it.
-    """
+    """A confusion matrix: counts (C, C), rows are true classes. shown: cells with rows in the gallery, to filter it."""
 
     caption: str
     names: Sequence[str]

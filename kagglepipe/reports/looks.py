@@ -165,8 +165,7 @@ def looks_of(rows: pd.DataFrame, album: Album) -> Looks:
 def suspected(table: pd.DataFrame | str, album: Album, file: str, typed: str) -> Section:
     """Make the section of suspected labels.
 
-    table: of `label_errors.suspects`, or why there is none. file: name of its CSV. typed: the command that trains with
-    its decisions; empty where `competition.labels_patch` does not take them.
+    table: of `label_errors.suspects`, or why there is none. file: name of its CSV. typed: a command with it, or "".
     """
     title = "Labels to look at"
     if isinstance(table, str):

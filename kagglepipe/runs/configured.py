@@ -161,10 +161,7 @@ def page_file(config: Config, run: "Run") -> "Path":
 
 
 def beside_page(page: "Path", run: "Run", name: str) -> "Path":
-    """Where a file that belongs to a page is written: in the run's folder under its name, elsewhere after the page's.
-
-    So pages of several runs in one folder, or one beside a run's own, share no file.
-    """
+    """Where a file of a page is written: in the run's folder by its name, elsewhere after the page's, to share none."""
     return page.with_name(name if page == run.folder / "report.html" else f"{page.stem}.{name}")
 
 

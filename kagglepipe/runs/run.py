@@ -335,10 +335,7 @@ class Run(Outputs):
 
     @property
     def kind(self) -> str:
-        """What it was trained on, image, video, series or audio; of an ensemble what its members were.
-
-        Raises UserError as `find_members`.
-        """
+        """Trained on, it or its members: image, video, series or audio. Raises UserError as `find_members`."""
         members = self.find_members() if self.is_ensemble else []
         return members[0].kind if members else str(self.model.get("kind", "image"))
 

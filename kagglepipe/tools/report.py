@@ -96,19 +96,15 @@ def run(config: Config) -> None:
 
 
 def page_at_end(config: Config) -> tuple[int, str] | None:
-    """Write the page at the end of stage=all: the level and words of the last line, its path or why there is none.
-
-    None for other commands, and where none is asked for.
-    """
+    """Write the page of stage=all: level and words of the last line, its path or why there is none; None elsewhere."""
     if not (is_at_end(config) and config.report.write):
         return None
     try:
         return logging.INFO, str(write_report(config, find_run(config)))
-    except UserError as error:
-        return logging.WARNING, f"the page was not written: {error}"
     except Exception as error:  # the submission is there, which no fault of a page may hide
-        log.exception("report: the page was not written")
-        return logging.WARNING, f"the page was not written: {type(error).__name__}: {error}"
+        if not isinstance(error, UserError):
+            log.exception("report: the page was not written")
+        return logging.WARNING, f"the page was not written: {error}"
 
 
 def is_at_end(config: Config) -> bool:
@@ -132,8 +128,7 @@ def find_run(config: Config) -> Run:
 def write_report(config: Config, run: Run) -> Path:
     """Write the page of a run, its model card and suspected labels, all by the configuration that made the run.
 
-    config: of the command, whose page, device and workers it is. Raises UserError without out-of-fold rows, and for a
-    `report.file` that is the page of another run.
+    config: of the command. Raises UserError without out-of-fold rows, and for the page of another run.
     """
     config = own_config(run, config)
     competition = config.competition
