@@ -283,6 +283,13 @@ class CompetitionOptions(Options, group="competition"):
         choices=FORMS,
         stages="prepare | train | ensemble | submit | drill",
     )
+    first_index: int = option(
+        0,
+        "For form=index: number of the first class, as 1 where classes are numbered from 1.",
+        least=0,
+        stages="prepare | train | ensemble | submit | drill",
+        added="0.4.0",
+    )
     ranks: int = option(
         5,
         "For form=ranking: classes of an answer, the likeliest first.",
@@ -341,8 +348,8 @@ class CompetitionOptions(Options, group="competition"):
     )
     on_bad_image: str = option(
         "error",
-        "Stop at an undecodable file, or a row of labels or of the test whose file is missing; or skip and list it (in "
-        "the test: predict the class shares).",
+        "Stop at an undecodable file, a row of labels or of the test whose file is missing, or an image without a "
+        "label; or skip and list it (in the test: predict the class shares).",
         choices=("error", "skip"),
         stages="download | prepare | predict | detect",
     )

@@ -115,9 +115,9 @@ def _option_help(name: str, one: Any) -> str:
 def _meaning(name: str, one: Any) -> str:
     chosen = one.metadata["choices"]
     if name == "competition.metric":
-        from kagglepipe.predictions.metrics import METRICS
+        from kagglepipe.predictions.metrics import METRICS, WITHOUT_K
 
-        chosen = (*METRICS, "FILE.py:FUNCTION")
+        chosen = (*METRICS, *(f"{name} with a number for k" for name in WITHOUT_K), "FILE.py:FUNCTION")
     return one.metadata["doc"] + (f" One of {', '.join(chosen)}." if chosen else "")
 
 

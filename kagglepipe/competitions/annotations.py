@@ -14,7 +14,7 @@ from kagglepipe.competitions.event_labels import outside_parts, with_event_times
 from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder
 from kagglepipe.competitions.group_names import with_named_groups
 from kagglepipe.competitions.item_tables import table_items
-from kagglepipe.competitions.label_tables import GIVEN, read_items, with_files
+from kagglepipe.competitions.label_tables import GIVEN, mend_repeated, read_items, with_files
 from kagglepipe.competitions.labels import (
     absent_note,
     check_alike,
@@ -254,7 +254,10 @@ def _read_files(
     table = table.assign(path=names.paths(table["video"], name))
     if (twice := table["path"].duplicated()).any():
         row = _first(twice)
-        raise UserError(f"{name}, row {row}, names {table['video'][row]} a second time; keep one row")
+        raise UserError(
+            f"{name}, row {row}, names {table['video'][row]} a second time: keep one row, or type "
+            "competition.files=null"
+        )
     return table.set_index("path")[list(GIVEN)], notes
 
 
@@ -262,7 +265,8 @@ def _one_each(labels: pd.DataFrame, column: str, competition: CompetitionOptions
     """path -> the value of a column, where there is one. Raises UserError if rows of one item disagree."""
     given = labels[labels[column].notna()].groupby("path")[column]
     if (several := given.nunique() > 1).any():
-        raise UserError(f"{competition.labels} gives {several.idxmax()} several {column}s; keep one")
+        mend = f"keep one, or {mend_repeated(column)}"
+        raise UserError(f"{competition.labels} gives {several.idxmax()} several {column}s: {mend}")
     return {str(path): str(value) for path, value in given.first().items()}
 
 

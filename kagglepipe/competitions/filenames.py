@@ -353,6 +353,11 @@ def whole_number(text: str) -> int | None:
     return int(text.removesuffix(".0")) if re.fullmatch(r"[0-9]{1,18}(\.0)?", text) else None
 
 
+def as_number(name: str) -> str:
+    """A name that is a whole number as `12`, not `0012` or `12.0`; another as it is."""
+    return name if (number := whole_number(name)) is None else str(number)
+
+
 def format_rank(path: str) -> int:
     """Rank of an image's format among several of one image, smaller is better: JPEG, the rest, DICOM.
 

@@ -15,7 +15,7 @@ GROUP_WORDS = {"patient", "subject", "driver", "person", "speaker", "user", "gro
                "participant", "individual", "session", "player", "rider", "owner", "animal", "match", "game", "slide",
                "case", "recording", "location", "author", "recordist", "lesion", "actor", "performer", "signer",
                "singer", "collector", "donor", "machine", "device", "engine"}  # fmt: skip
-MIN_GROUPS = 5  # fewer do not make folds
+MIN_GROUPS = 5  # folds.count by default; fewer do not make so many folds
 MAX_GROUPED = 0.9  # groups a row: more are no groups
 NUMBERED = re.compile(r"(?P<head>.*\d.*)(?P<tail>[_-][a-zA-Z]*)(?P<number>\d+)")  # 00003_00029, v_walk_g01_c04
 WORD = re.compile(rf"(?:.*[_ -])?(?P<word>{'|'.join(sorted(GROUP_WORDS))})[_-]?\d+(?P<sep>[_ -]).*", re.IGNORECASE)

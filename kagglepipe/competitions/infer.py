@@ -11,16 +11,18 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from kagglepipe.competitions.filenames import is_excluded, stem_of, without_dicom_copies
+from kagglepipe.competitions.filenames import is_excluded, stem_of, without_dicom_copies, words_of
 from kagglepipe.competitions.folder_names import are_parts
 from kagglepipe.competitions.infer_answers import set_answers
 from kagglepipe.competitions.infer_copies import find_copies
 from kagglepipe.competitions.infer_groups import is_group, set_metadata, set_named_groups
 from kagglepipe.competitions.infer_labels import (
+    GIVEN,
     GUESSED,
     Labels,
     find_labels,
     folder_labels,
+    lists_classes,
     note_other_labels,
     set_named_labels,
     set_table_labels,
@@ -29,6 +31,8 @@ from kagglepipe.competitions.infer_pairs import with_pairs_by_item
 from kagglepipe.competitions.infer_refusals import no_items, packed_arrays, unnamed_items
 from kagglepipe.competitions.infer_series import set_times
 from kagglepipe.competitions.infer_sources import (
+    NAMED_SHARE,
+    UNLABELLED,
     ArrayFile,
     Inference,
     Sources,
@@ -42,6 +46,7 @@ from kagglepipe.competitions.infer_tasks import Task, check_answers, column_word
 from kagglepipe.competitions.infer_tests import choose_sample, note_answers, set_tests
 from kagglepipe.competitions.infer_times import find_timed, set_timed
 from kagglepipe.competitions.item_tables import read_columns
+from kagglepipe.competitions.label_tables import check_header
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.mirrored import mirrored_classes
 from kagglepipe.competitions.packed_folder import check_unpacked
@@ -62,11 +67,15 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     """
     found = Inference()
     sources = _sources(root, files, given)
+    for one in sources.tables if sources.media else ():
+        option = "sample_submission" if one.is_sample else "test" if one.split == "test" else "labels"
+        check_header(one.path, one.rows, sources.names.has, option)
     timed = find_timed(sources)
-    labels = _labels(sources) if timed is None else None
+    labels, notes = _labels(sources) if timed is None else (None, [])
     without = _without_copies(found, sources, labels)
     if without is not sources:
-        sources, labels = without, _labels(without) if timed is None else None
+        sources, (labels, notes) = without, _labels(without) if timed is None else (None, [])
+    found.notes += notes
     names = sources.names
     _set_sources(found, sources)
     if timed is not None:
@@ -146,20 +155,29 @@ def _without_copies(found: Inference, sources: Sources, labels: Labels | None) -
     return replace(sources, media=[file for file in sources.media if not is_excluded(file, patterns)])
 
 
-def _labels(sources: Sources) -> Labels | None:
-    """The table of labels; None for labels by folders or names, which count more than a guessed column."""
+def _labels(sources: Sources) -> tuple[Labels | None, list[str]]:
+    """(the table of labels, notes); None for labels by folders, which count more than a doubtful table, or by names."""
     labels = find_labels(sources, sources.names)
-    if labels is None or labels.sure > GUESSED or "labels" in sources.given or not sources.media:
-        return labels
+    if labels is None or labels.item is None or "labels" in sources.given or sources.given_column("item"):
+        return labels, []
     try:
         folders = folder_labels(sources)
     except UserError:
-        return labels
-    return None if are_classes(folders, labels) else labels
+        return labels, []
+    table, column = labels.table, labels.columns[0]
+    known = sum(any(file in folders.index for file in sources.names.all(cell)) for cell in {*table.cells(labels.item)})
+    are_few = known < NAMED_SHARE * len(folders) and table.is_whole and not labels.of_parts
+    is_doubtful = labels.sure == GUESSED or (labels.sure < GIVEN and (are_few or lists_classes(labels)))
+    if not is_doubtful or not are_classes(folders, labels):
+        return labels, []
+    return None, [
+        f"the folders label the items: {table.path} names {known} of the {len(folders)} in them, and {column} may be "
+        f"labels: competition.labels={table.path} takes the table"
+    ]
 
 
 def are_classes(folders: "pd.Series[str]", labels: Labels) -> bool:
-    """Whether folders may be classes, given a guessed column of labels: not parts, shards or patients.
+    """Whether folders may be classes, beside a table of labels: not parts, shards, patients, or the unlabelled.
 
     folders: file -> folder. Shards are called as the files in them begin, as 0/1/2/012abc.jpg; patients are in a column
     of ids beside the labels.
@@ -169,7 +187,8 @@ def are_classes(folders: "pd.Series[str]", labels: Labels) -> bool:
     others = [name for name in labels.table.columns if name not in (labels.item, *labels.columns)]
     ids = [name for name in others if is_group(name) or "id" in column_words(name)]
     are_ids = any(names <= set(labels.table.rows[name]) for name in ids)
-    return not (is_sharded or are_ids or are_parts(sorted(names)))
+    is_unlabelled = any(UNLABELLED & set(words_of(name)) for name in names)
+    return not (is_sharded or are_ids or is_unlabelled or are_parts(sorted(names)))
 
 
 def _named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":

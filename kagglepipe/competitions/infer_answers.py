@@ -163,41 +163,59 @@ def _set_one_column(found: Inference, sources: Sources, names: Sequence[str], ta
         found.set("form", "probability", why)
         if not is_half and given is None:
             found.notes.append(f"probabilities of {names[1]} will be submitted: competition.form=name writes 0 or 1")
-    elif cells.empty or set(cells) <= set(names) or not _are_positions(numbers, values):
+    elif cells.empty or set(cells) <= set(names) or (first := _first_index(sources, names, numbers, values)) is None:
         found.set("form", "name", "the sample submission holds names of classes" if len(cells) else "it has no answers")
         if strange := sorted(set(cells) - set(names)):
             found.notes.append(f"{sources.sample.path} has {first_three(strange)}, which no item is labelled")
     else:
         found.set("form", "index", "the sample submission holds numbers, the labels are names")
+        if first:
+            found.set("first_index", first, f"the sample submission counts classes from {first}")
     form = str(given or found.fields["form"])
     if form == "index" and "classes" not in sources.given:
         _set_numbered_classes(found, sources, names)
     return form
 
 
-def _are_positions(answers: "pd.Series[float]", labels: "pd.Series[float]") -> bool:
-    """Whether answers are positions of classes: of those with names, or of 0.0, 1.0, … (NaN where a cell is text)."""
-    are_names = bool(labels.isna().any())
-    return bool(answers.isin(range(len(labels))).all()) and (are_names or set(labels) == set(range(len(labels))))
+def _first_index(
+    sources: Sources, names: Sequence[str], answers: "pd.Series[float]", labels: "pd.Series[float]"
+) -> int | None:
+    """0 or 1 where answers are positions of classes from there on; None where they are none.
+
+    labels: the classes as numbers, NaN where one is text: those of numbers have to be 0.0, 1.0, … or 1.0, 2.0, ….
+    Where both fit, a table that numbers the classes decides, and without one it is 0.
+    """
+    ranges, are_names = {first: range(first, first + len(labels)) for first in (0, 1)}, bool(labels.isna().any())
+    fits = [first for first, own in ranges.items() if answers.isin(own).all() and (are_names or {*labels} == {*own})]
+    numbered = _numbering(sources, names)
+    return min(numbered[0]) if numbered and min(numbered[0]) in fits else fits[0] if fits else None
+
+
+def _numbering(sources: Sources, names: Sequence[str]) -> tuple[dict[int, str], str] | None:
+    """(number -> class, the table that says so), where one numbers the classes from 0 or 1; None without."""
+    for table in sources.tables:
+        for column in [name for name in table.columns if set(table.cells(name)) == set(names)]:
+            for other in [name for name in table.columns if name != column]:
+                pairs = table.rows.loc[table.rows[column] != "", [other, column]].drop_duplicates()
+                numbers = pd.to_numeric(pairs[other], errors="coerce")
+                if any(sorted(numbers) == [*range(first, first + len(names))] for first in (0, 1)):
+                    return dict(zip(numbers.astype(int), pairs[column], strict=True)), table.path
+    return None
 
 
 def _set_numbered_classes(found: Inference, sources: Sources, names: Sequence[str]) -> None:
     """Set `classes` in the order of their numbers: of a table that numbers them, else of their names."""
-    for table in sources.tables:
-        for column in table.columns:
-            if len(table.rows) != len(names) or set(table.rows[column]) != set(names):
-                continue
-            for other in table.columns:
-                numbered = dict(zip(table.rows[other], table.rows[column], strict=True))
-                if sorted(numbered) == sorted(str(number) for number in range(len(names))):
-                    classes = [numbered[str(number)] for number in range(len(names))]
-                    found.set("classes", classes, f"as {table.path} numbers them")
-                    return
+    if numbered := _numbering(sources, names):
+        numbers, path = numbered
+        found.set("classes", [numbers[number] for number in sorted(numbers)], f"as {path} numbers them")
+        return
     found.set("classes", list(names), "sorted")
     if not pd.to_numeric(pd.Series(names, dtype=str), errors="coerce").notna().all():
-        order = first_three(f"{number} is {name}" for number, name in enumerate(names))
+        first = sources.given.get("first_index", found.fields.get("first_index", 0))
+        order = first_three(f"{number} is {name}" for number, name in enumerate(names, first))
         found.notes.append(
-            f"the classes were numbered in their order as text ({order}): competition.classes=[…] changes it"
+            f"the classes were numbered in their order as text ({order}): competition.classes=[…] changes it, and "
+            f"competition.first_index={1 - first} counts from {1 - first}"
         )
 
 

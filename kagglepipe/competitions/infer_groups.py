@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from kagglepipe.competitions.filenames import words_of
-from kagglepipe.competitions.group_names import GROUP_WORDS, MAX_GROUPED, MIN_GROUPS, group_pattern
+from kagglepipe.competitions.group_names import (
+    GROUP_WORDS,
+    MAX_GROUPED,
+    MIN_GROUPS,
+    group_pattern,
+)
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources
 from kagglepipe.competitions.infer_tasks import Task
 from kagglepipe.competitions.source_tables import SourceTable
@@ -44,6 +49,23 @@ def group_column(
     return None
 
 
+def note_few_groups(found: Inference, sources: Sources, table: SourceTable, others: Sequence[str | None]) -> None:
+    """Say of each column that is called as groups are, and has fewer values than folds.count is, why it is none.
+
+    others: columns that hold something else.
+    """
+    if "group" in {*found.fields.get("columns", {}), *(sources.given.get("columns") or {})}:
+        return
+    for name in [name for name in table.columns if name not in others and is_group(name)]:
+        values = set(table.cells(name))
+        if 2 <= len(values) < MIN_GROUPS and not values <= {"0", "1"}:
+            where = "" if table.path == found.fields.get("labels") else f" competition.metadata={table.path}"
+            found.notes.append(
+                f"{name} of {table.path} has {len(values)} values, fewer than the {MIN_GROUPS} folds, and is no group: "
+                f"'+competition.columns={{group: {name}}}'{where} folds.count={len(values)} keeps each in one fold"
+            )
+
+
 def is_flag(table: SourceTable, column: str, ours: Mapping[str, object]) -> bool:
     """Whether a column is 0 or 1 beside others that are, so that it says what is in the item, not where it is from.
 
@@ -74,7 +96,7 @@ def set_metadata(found: Inference, sources: Sources, names: Names, labels: Sourc
     if "group" in columns or sources.given_column("group"):
         return
     if sources.items is not None:
-        _set_group_of_series(found, sources.items, columns)
+        _set_group_of_series(found, sources, sources.items)
         return
     for table in sources.tables:
         if table is labels or table.is_sample or table.split == "test":
@@ -88,6 +110,8 @@ def set_metadata(found: Inference, sources: Sources, names: Names, labels: Sourc
                 found.set("metadata_key", item, "names the items there")
             found.notes.append(stay_together(group))
             return
+        if item:
+            note_few_groups(found, sources, table, [item])
 
 
 def set_named_groups(
@@ -112,8 +136,9 @@ def set_named_groups(
         )
 
 
-def _set_group_of_series(found: Inference, items: SourceTable, columns: Mapping[str, str]) -> None:
+def _set_group_of_series(found: Inference, sources: Sources, items: SourceTable) -> None:
     """Set `metadata` to the table of all series itself, if it has a group that is the same in all rows of a series."""
+    columns = found.fields.get("columns", {})
     if (key := columns.get("item")) is None:
         return
     series = items.rows.groupby(key)
@@ -125,3 +150,4 @@ def _set_group_of_series(found: Inference, items: SourceTable, columns: Mapping[
             found.set("columns", {**columns, "group": name}, found.reasons.get("columns", f"the groups are {name}"))
             found.notes.append(stay_together(name))
             return
+    note_few_groups(found, sources, items, [key])

@@ -9,7 +9,14 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from kagglepipe.competitions.filenames import label_regex, split_of, words_of
-from kagglepipe.competitions.infer_groups import fold_column, group_column, is_flag, is_group, stay_together
+from kagglepipe.competitions.infer_groups import (
+    fold_column,
+    group_column,
+    is_flag,
+    is_group,
+    note_few_groups,
+    stay_together,
+)
 from kagglepipe.competitions.infer_sources import (
     NAMED_SHARE,
     Inference,
@@ -80,13 +87,22 @@ def find_labels(sources: Sources, names: Names) -> Labels | None:
     return min(found, key=lambda labels: _unlikeliness(labels, names))
 
 
-def _unlikeliness(labels: Labels, names: Names) -> tuple[bool, int, bool, bool, int, int]:
+def _unlikeliness(labels: Labels, names: Names) -> tuple[bool, bool, int, bool, bool, int, int]:
     """Sort key: the likeliest table of labels comes first, as train.csv before train_folds.csv and validation.csv."""
     table = labels.table
     words = words_of(table.name)
     is_called = table.split == "train" or bool({"label", "labels"} & set(words))
     others = len(set(words) - {"train", "label", "labels"})
-    return table.split == "test", -labels.sure, table.split == "valid", not is_called, others, -names.count(table)
+    is_last = table.split == "test", lists_classes(labels)
+    return *is_last, -labels.sure, table.split == "valid", not is_called, others, -names.count(table)
+
+
+def lists_classes(labels: Labels) -> bool:
+    """Whether a table has each class once, in a row of its own, so that its numbers are no names of items."""
+    if len(labels.columns) != 1 or labels.table.split == "train":
+        return False
+    cells = labels.table.cells(labels.columns[0])
+    return cells.is_unique and bool(pd.to_numeric(cells, errors="coerce").isna().all())
 
 
 def _in_table(sources: Sources, table: SourceTable, names: Names, *, is_given: bool = False) -> Labels | None:
@@ -235,6 +251,7 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task
     ours |= _times(found, sources, labels)
     ours |= unread_columns(found, sources, table, ours)
     found.set("columns", ours, f"the labels are {', '.join(columns[:4])}: {labels.why}")
+    note_few_groups(found, sources, table, [item, *columns])
     if are_many_numbers(task, columns[0]):
         found.notes.append(
             f"the {len(task.names)} whole numbers of {columns[0]} were taken for classes: competition.task=regression "

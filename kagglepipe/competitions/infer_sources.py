@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.filenames import SUFFIXES, FileNames, name_of, spelt, split_of, stem_of
+from kagglepipe.competitions.filenames import SUFFIXES, FileNames, as_number, name_of, spelt, split_of, stem_of
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.layout import pictures_of
 from kagglepipe.competitions.source_tables import SourceTable
@@ -26,6 +26,7 @@ KINDS = {
 NAMED_SHARE = 0.5  # of the cells of a column of items name a file
 FIT_SHARE = 0.9  # of the ids of the sample submission are those of items
 REPEATS = 10  # rows about one item, of a table about items
+UNLABELLED = {"pred", "predict", "prediction", "unlabelled", "unlabeled", "inference"}  # words of a folder
 MIN_SIDE = 16  # of an array that may be a picture
 
 
@@ -104,7 +105,7 @@ class Sources:
 
 
 class Names:
-    """Items by their names as people write them: paths, file names and stems, in any case, `1` for `0001.png`."""
+    """Items by their names as people write them: paths, file names and stems, in any case, `1`, `1.0` for 0001.png."""
 
     def __init__(self, files: Iterable[str]) -> None:
         self._files: dict[str, str] = {}
@@ -112,8 +113,7 @@ class Names:
         for file in files:
             path = spelt(file)
             stem = stem_of(path)
-            bare = stem.lstrip("0") if stem.isdecimal() else ""
-            for name in {path, name_of(path), stem, bare}:
+            for name in {path, name_of(path), stem, as_number(stem)}:
                 key = name.casefold()
                 if key and self._files.setdefault(key, file) != file:
                     self._others.setdefault(key, []).append(file)
@@ -125,12 +125,16 @@ class Names:
 
     def _key(self, cell: str) -> str:
         name = spelt(cell).casefold()
-        return name if name in self._files else name_of(name)
+        return next((one for one in (name, name_of(name)) if one in self._files), as_number(name))
+
+    def has(self, cell: str) -> bool:
+        """Whether a cell names an item."""
+        return self._key(cell) in self._files
 
     def share(self, cells: "pd.Series[str]") -> float:
         """Share of the different cells that name an item, in [0, 1]."""
         distinct = cells.unique()
-        return sum(self._key(cell) in self._files for cell in distinct) / max(len(distinct), 1)
+        return sum(map(self.has, distinct)) / max(len(distinct), 1)
 
     def column(self, table: SourceTable, likely: str | None = None) -> str | None:
         """The column of a table that names the items; None if no column does. likely: its name elsewhere."""
@@ -233,10 +237,10 @@ def series_key(table: SourceTable, tables: Sequence[SourceTable]) -> str | None:
     """The column of a table of series that repeats there, and is unique in another table, which labels them."""
     others = [other for other in tables if other is not table]
     for name in table.columns:
-        values = table.rows[name]
+        values = table.rows[name].map(as_number)
         if len(values) >= 2 * values.nunique() and values.nunique() > 1:
             keys = [other.rows[name] for other in others if name in other.columns and other.rows[name].is_unique]
-            if any(values.isin(set(key)).mean() >= LABELLED_SHARE for key in keys):
+            if any(values.isin(set(key.map(as_number))).mean() >= LABELLED_SHARE for key in keys):
                 return name
     return None
 

@@ -8,14 +8,13 @@ import pandas as pd
 
 from kagglepipe.competitions.filenames import in_test_folder, make_id, split_of, words_of
 from kagglepipe.competitions.infer_labels import ANY_LABEL, Labels
-from kagglepipe.competitions.infer_sources import FIT_SHARE, Inference, Names, Sources, folders_of
+from kagglepipe.competitions.infer_sources import FIT_SHARE, UNLABELLED, Inference, Names, Sources, folders_of
 from kagglepipe.competitions.infer_tasks import Task, column_words
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
-UNLABELLED = {"pred", "predict", "prediction", "unlabelled", "unlabeled", "inference"}
 FILE_IDS = ("name", "stem", "path")
 
 

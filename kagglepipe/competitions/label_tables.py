@@ -1,12 +1,12 @@
 """Tables about items, as users and competitions write them: labels, groups and splits in a CSV or JSON."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import FileNames, read_splits
-from kagglepipe.competitions.labels import check_one_kind, clean_label
+from kagglepipe.competitions.filenames import MEDIA, FileNames, read_splits, suffix_of
+from kagglepipe.competitions.labels import NUMBER, check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.competitions.targets import join_columns, tag_separator
@@ -162,7 +162,7 @@ def with_all_tags(labels: pd.DataFrame, competition: CompetitionOptions) -> pd.D
     )
 
 
-def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list[str]]:
+def one_row_a_file(labels: pd.DataFrame, table: str, competition: CompetitionOptions) -> tuple[pd.DataFrame, list[str]]:
     """Merge the rows of each path: (labels, notes). Raises UserError if they disagree."""
     repeated = labels[labels["path"].duplicated(keep=False)]
     known = labels.drop_duplicates("path").copy()
@@ -172,13 +172,20 @@ def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list
             if values.nunique() > 1:
                 other = values[values != values.iloc[0]]
                 raise UserError(
-                    f"{table} names {path} more than once, with the {column} {values.iloc[0]} (row {values.index[0]}) "
-                    f"and {other.iloc[0]} (row {other.index[0]}): keep one {column} a file"
+                    f"{table} names {path} more than once, with the {competition.column(column)} {values.iloc[0]} (row "
+                    f"{values.index[0]}) and {other.iloc[0]} (row {other.index[0]}): keep one {column} a file, or "
+                    f"{mend_repeated(column)}"
                 )
         given = repeated.dropna(subset=column).drop_duplicates("path").set_index("path")[column]
         known[column] = known[column].fillna(known["path"].map(given))
     again = len(labels) - len(known)
     return known, [f"{again} rows of {table} name a file a second time, and say the same"] if again else []
+
+
+def mend_repeated(column: str) -> str:
+    """What to type where the rows of an item have several values in one of our columns."""
+    left = f"leave the column out with '+competition.columns={{{column}: null}}'"
+    return "type competition.task=multilabel if an item has both" if column == "label" else left
 
 
 def with_each_part(rows: pd.DataFrame, names: FileNames, item: str, competition: CompetitionOptions) -> pd.DataFrame:
@@ -221,6 +228,33 @@ def with_files(
     return left, notes if len(missing) else []
 
 
+def with_labels(labels: pd.DataFrame, table: str, competition: CompetitionOptions) -> tuple[pd.DataFrame, list[str]]:
+    """(the rows that have a label, notes); all of them unless competition.on_bad_image=skip leaves such rows out."""
+    empty = labels["label"] == ""
+    if competition.on_bad_image == "error" or competition.task == "multilabel" or not empty.any() or empty.all():
+        return labels, []
+    return labels[~empty], [f"{empty.sum()} rows of {table} have no label and were left out"]
+
+
+def check_header(path: object, rows: pd.DataFrame, is_item: Callable[[str], bool], option: str) -> None:
+    """Raises UserError where the header of a CSV is an item with its answer, as the rows below it are.
+
+    rows: text (N, columns) under that header. is_item: whether a cell names an item. option: that names the table. An
+    item above items shows it by its extension, or beside a column that is called by a number or as one of its cells is.
+    """
+    header = [str(name) for name in rows.columns]
+    for place, cell in enumerate(header):
+        if not is_item(cell) or not rows.iloc[:20, place].map(is_item).mean() > 0.5:
+            continue
+        others = [name for name in header if name != cell]
+        is_row = any(NUMBER.fullmatch(name) or (rows[[name]] == name).to_numpy().any() for name in others)
+        if suffix_of(cell) in MEDIA or is_row or (not others and any(map(str.isdigit, cell))):
+            raise UserError(
+                f"{path} begins with {', '.join(header[:3])}, which is an item: its first row must name the columns, "
+                f"as item,label; mend it, or type competition.{option}=PATH of such a copy"
+            )
+
+
 def check_labels(labels: pd.DataFrame, path: str, competition: CompetitionOptions) -> None:
     """Raises UserError for training images that have no label or, of a task of classes, faulty ones."""
     one_hot = one_hot_columns(competition)
@@ -228,8 +262,7 @@ def check_labels(labels: pd.DataFrame, path: str, competition: CompetitionOption
     empty = labels["label"] == ""
     if empty.any() and competition.task != "multilabel":  # an item may have no tag
         raise UserError(
-            f"{path} has no label for {first_three(labels.loc[empty, 'file'])} in its column {column}: add it, or "
-            "take such rows out"
+            f"{path} has no label for {first_three(labels.loc[empty, 'file'])} in its column {column}: add it{SKIP}"
         )
     if competition.task in ("multiclass", "ordinal", "ranking"):
         check_class_labels(labels, f"{path}, column {column}:", competition)

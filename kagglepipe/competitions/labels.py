@@ -148,24 +148,24 @@ def spelling_hint(classes: Sequence[str], label: str) -> str:
     return f" (spell it {_shown(near)} there, or here; true and on need quotes in YAML)" if near else ""
 
 
-def check_index_form(classes: Sequence[str], *, are_given: bool) -> None:
+def check_index_form(classes: Sequence[str], *, are_given: bool, first: int = 0) -> None:
     """Raises UserError where form=index would write positions in an arbitrary order.
 
-    are_given: whether `classes` is competition.classes.
+    are_given: whether `classes` is competition.classes. first: competition.first_index.
     """
-    numbers = [str(number) for number in range(len(classes))]
+    numbers = [str(number) for number in range(first, first + len(classes))]
     if are_given or list(classes) == numbers:
         return
     some = ",".join(classes[:SHOWN]) + (",…" if len(classes) > SHOWN else "")
     if set(classes) == set(numbers):  # a table of an older version
-        wrong = next(place for place, name in enumerate(classes) if name != str(place))
+        wrong = next(place for place, name in enumerate(classes) if name != numbers[place])
         raise UserError(
-            f"the classes were prepared in the order {some}, so form=index would write {wrong} for {classes[wrong]}: "
-            "type competition.form=name, which writes the numbers themselves"
+            f"the classes were prepared in the order {some}, so form=index would write {numbers[wrong]} for "
+            f"{classes[wrong]}: type competition.form=name, which writes the numbers themselves"
         )
     raise UserError(
-        f"competition.form=index writes the positions 0…{len(classes) - 1} of the classes, and nobody has given their "
-        f"order: type 'competition.classes=[{some}]' in the competition's order, or competition.form=name"
+        f"competition.form=index writes the positions {numbers[0]}…{numbers[-1]} of the classes, and nobody has given "
+        f"their order: type 'competition.classes=[{some}]' in the competition's order, or competition.form=name"
     )
 
 

@@ -31,16 +31,7 @@ DOCUMENTS = {
     ".onnx", ".lnk", ".names", ".labels",
 }  # fmt: skip
 DOCUMENT_NAMES = {"readme", "license", "licence", "copying", "makefile", "citation", "changelog"}
-NO_CLASSES = {
-    "images",
-    "image",
-    "imgs",
-    "img",
-    "data",
-    "dataset",
-    "jpegimages",
-    "audio",
-}  # beside masks, or other classes
+NO_CLASSES = {"images", "image", "imgs", "img", "data", "dataset", "jpegimages", "audio"}  # beside other classes
 MAX_WRAPPING = 4  # folders that may lie around all
 SHOWN = 10  # folders named in one message
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from kagglepipe.competitions.filenames import FileNames, find_table, read_splits
-from kagglepipe.competitions.label_tables import GIVEN, item_column, with_named_items
+from kagglepipe.competitions.label_tables import GIVEN, item_column, mend_repeated, with_named_items
 from kagglepipe.competitions.spreadsheet import column_places, read_cells, select_columns
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
@@ -88,6 +88,6 @@ def _one_each(table: pd.DataFrame, column: str, key: str, name: str) -> "pd.Seri
         other = one[one[column] != one[column].iloc[0]].iloc[:1]
         raise UserError(
             f"{name} gives {key} {several.idxmax()} the {column} {one[column].iloc[0]} (row "
-            f"{one.index[0]}) and {other[column].iloc[0]} (row {other.index[0]}): keep one"
+            f"{one.index[0]}) and {other[column].iloc[0]} (row {other.index[0]}): keep one, or {mend_repeated(column)}"
         )
     return values.first()

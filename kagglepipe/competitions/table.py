@@ -29,6 +29,7 @@ from kagglepipe.competitions.label_tables import (
     read_items,
     with_all_tags,
     with_files,
+    with_labels,
 )
 from kagglepipe.competitions.labels import absent_note, check_order, clean_label, known_classes
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, pictures_of
@@ -240,10 +241,10 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
         asked = pd.DataFrame({"path": [file for file in pictures_of(others) if in_test_folder(file, test)]}, dtype=str)
     names = FileNames(others, last=set(asked["path"]), suffixes=IMAGES)
     labels, missing = with_files(labels, names, "file", name, competition)
-    known, repeated = one_row_a_file(with_all_tags(labels, competition), name)
+    known, repeated = one_row_a_file(with_all_tags(labels, competition), name, competition)
     known, without = join_metadata(known, files, competition, root)
     is_test = known["path"].isin(asked["path"]) | (known["split"] == "test")
-    train = known[~is_test]
+    train, unlabelled = with_labels(known[~is_test], name, competition)
     check_labels(train, name, competition)
     if known.empty:
         raise UserError(f"{name} has no row below its header: give file and label of each image")
@@ -255,7 +256,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
     train, tests = train.assign(split="train", target=train["label"]), tests.assign(split="test", target=None)
     rows = pd.concat([train, tests.assign(group=None, fold=None)]).reindex(columns=ROW_COLUMNS)
     placed = {*rows["path"], *tables}
-    return rows, [file for file in files if file not in placed], [*notes, *missing, *repeated, *without]
+    return rows, [file for file in files if file not in placed], [*notes, *missing, *repeated, *unlabelled, *without]
 
 
 def _from_patterns(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:

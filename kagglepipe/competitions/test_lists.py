@@ -8,7 +8,7 @@ import pandas as pd
 
 from kagglepipe.competitions.filenames import FileNames, find_table, in_test_folder, spelt
 from kagglepipe.competitions.item_tables import read_columns, tables_of_items
-from kagglepipe.competitions.label_tables import are_needed, check_ids, item_column, with_each_part
+from kagglepipe.competitions.label_tables import are_needed, check_header, check_ids, item_column, with_each_part
 from kagglepipe.competitions.spreadsheet import column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.errors import UserError
@@ -81,7 +81,7 @@ def read_tests(
         return _rows_of(root, listed, files, competition) if competition.id == "column" else None
     if listed in tables_of_items(files, competition):
         return None
-    table = with_each_part(_read_list(root / listed, competition), names, "item", competition)
+    table = with_each_part(_read_list(root / listed, competition, names), names, "item", competition)
     needed = are_needed(table["item"], names, competition)
     found = iter(names.paths(table["item"][needed], listed, competition.kind, mend=ANSWER))
     rows = zip(table["item"], needed, strict=True)
@@ -96,13 +96,18 @@ def _missing_path(item: str) -> str:
     return "/".join(part for part in spelt(item).split("/") if part != "..")
 
 
-def _read_list(path: Path, competition: CompetitionOptions) -> pd.DataFrame:
-    """Item and id, as text, of a list: a name a line, or the column of the items, without one the first."""
+def _read_list(path: Path, competition: CompetitionOptions, names: FileNames) -> pd.DataFrame:
+    """Item and id, as text, of a list: a name a line, or the column of the items, without one the first.
+
+    Raises UserError for a CSV whose first row is an item.
+    """
     if path.suffix.lower() == ".txt":
         lines = [line.strip() for line in path.read_text("utf-8-sig", errors="replace").splitlines()]
         table = pd.DataFrame({"item": lines}, index=range(1, len(lines) + 1), dtype=str)
         return table[table["item"] != ""]
     cells = by_item(read_cells(path), path, competition)
+    rows = pd.DataFrame(list(cells.rows.values()), columns=cells.header, dtype=str)
+    check_header(path, rows, lambda cell: names.find(cell) is not None, "test")
     column = item_column(competition, cells.header, "item")
     columns = {"item": column if column_places(cells.header, column) else cells.header[0]}
     are_read = {"id": competition.id == "column", "answer_id": "answer_id" in competition.columns}

@@ -94,7 +94,10 @@ def clip_rows(catalogue: Catalogue) -> pd.DataFrame:
         for video, start, end in zip(labels["video"], labels["start"], labels["end"], strict=True)
     ]
     if twice := [name for name, times in Counter(labels["id"]).items() if times > 1]:
-        raise UserError(f"{twice[0]} has more than one label; keep one of them")
+        raise UserError(
+            f"{twice[0]} has more than one label: keep one of them, or write all into one cell and type "
+            "competition.task=multilabel"
+        )
     train = catalogue.files[catalogue.files["split"] == "train"].merge(labels, on="video")
     test = catalogue.files[catalogue.files["split"] == "test"].assign(start=np.nan, end=np.nan, label=None)
     rows = pd.concat([train, test.assign(id=test["video"])], ignore_index=True).rename(columns={"label": "target"})

@@ -167,7 +167,7 @@ def check_class_names(competition: CompetitionOptions, classes: list[str], *, ha
     """Raises UserError for names of classes that no submission or table of predictions can hold."""
     check_classes(classes)
     if has_test and competition.form == "index":
-        check_index_form(classes, are_given=bool(competition.classes))
+        check_index_form(classes, are_given=bool(competition.classes), first=competition.first_index)
     if reserved := sorted({"path", "prediction"} & set(classes)):
         raise UserError(f"class name '{reserved[0]}' is reserved (predict has such a column); rename its folder")
 
@@ -179,7 +179,8 @@ def check_prepared_classes(competition: CompetitionOptions, folder: Path) -> Non
     if competition.form == "index":
         split = pd.read_parquet(folder / "table.parquet", columns=["split"])["split"]
         if (split == "test").any():
-            check_index_form(read_json(folder / REPORT)["classes"], are_given=bool(competition.classes))
+            names = read_json(folder / REPORT)["classes"]
+            check_index_form(names, are_given=bool(competition.classes), first=competition.first_index)
 
 
 def is_prepared(folder: Path, settings: dict[str, Any]) -> bool:

@@ -47,7 +47,7 @@ from kagglepipe.predictions.tag_metrics import (
     fbeta_samples,
     mean_columnwise_log_loss,
 )
-from kagglepipe.predictions.top_classes import FULL_CLASSES, TopClasses
+from kagglepipe.predictions.top_classes import FULL_CLASSES, KEPT, TopClasses
 from kagglepipe.predictions.uncertainty import leave_out
 
 ROUNDED = 1e-7  # probabilities are stored as float32, whose last step below 1 is 6e-8
@@ -197,6 +197,12 @@ def metric_of_counts(value: CountScore, needs: Needs = LABELS, limits: tuple[flo
     )  # fmt: skip
 
 
+def metric_at(k: int, score: Callable[..., float], rows: Callable[..., Rows]) -> Metric:
+    """Make a metric of the k most probable classes; above FULL_CLASSES only the first KEPT of a row are known."""
+    classes = (k + 1, math.inf if k < KEPT else max(k + 1, FULL_CLASSES))
+    return Metric(partial(score, k=k), Needs("probabilities", classes, ranks=k), rows=partial(rows, k=k))
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(accuracy, LABELS, rows=row_hits),
     "balanced_accuracy": metric_of_counts(balanced_accuracy),
@@ -229,14 +235,13 @@ METRICS: dict[str, Metric] = {
         kl_divergence, Needs("numbers", (2, math.inf), tasks=("regression",), least=0.0), rows=kl_divergences
     ),
     "matthews": metric_of_counts(matthews, limits=(-1.0, 1.0)),
-    "top_3_accuracy": Metric(
-        partial(top_k_accuracy, k=3), Needs("probabilities", (4, math.inf), ranks=3), rows=partial(row_hits_in_top, k=3)
-    ),
-    "top_5_accuracy": Metric(
-        partial(top_k_accuracy, k=5), Needs("probabilities", (6, math.inf), ranks=5), rows=partial(row_hits_in_top, k=5)
-    ),
+    **{f"top_{k}_accuracy": metric_at(k, top_k_accuracy, row_hits_in_top) for k in (3, 5)},
 }
-RANKS = re.compile(r"map_([1-9]\d*)")  # mean average precision at k; of segments another table has map_10, …
+AT_K: dict[str, Callable[[int], Metric]] = {  # pattern of names with any k -> the metric
+    r"map_([1-9]\d*)": partial(metric_at, score=mean_average_precision, rows=reciprocal_ranks),
+    r"top_([1-9]\d*)_accuracy": partial(metric_at, score=top_k_accuracy, rows=row_hits_in_top),
+}
+WITHOUT_K = {"top_k_accuracy": "top_2_accuracy", "map_k": "map_5"}  # what is typed instead, for example
 OWN_METRICS: dict[str, Metric] = {}  # of the files that this command names, by `own_metric.name_metric` alone
 
 
@@ -254,20 +259,22 @@ def find_metric(name: str) -> Metric:
     if plain == "log_loss" and _is_clip(clip):
         loss, rows = partial(log_loss, clip=float(clip)), partial(row_losses, clip=float(clip))
         return Metric(loss, METRICS[plain].needs, greater_is_better=False, limits=(0.0, math.inf), rows=rows)
-    if ranks := RANKS.fullmatch(name):
-        k = int(ranks[1])
-        needs = Needs("probabilities", (k + 1, math.inf), ranks=k)
-        return Metric(partial(mean_average_precision, k=k), needs, rows=partial(reciprocal_ranks, k=k))
+    for pattern, make in AT_K.items():
+        if match := re.fullmatch(pattern, name):
+            return make(int(match[1]))
+    if example := WITHOUT_K.get(name):
+        raise UserError(f"competition.metric={name} needs a number for k: type it as competition.metric={example}")
     if is_own_metric(name):
         hashed = f", of SHA-256 {name.partition('#')[2]}…" if "#" in name else ""
         raise UserError(
             f"competition.metric={name} needs its file{hashed}: type its path, as competition.metric=FOLDER/"
             f"{Path(plain).name}, or a metric that needs none, as competition.metric=accuracy"
         )
-    near = difflib.get_close_matches(name, METRICS, n=1)
+    near = difflib.get_close_matches(name, (*METRICS, *WITHOUT_K.values()), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(
-        f"competition.metric={name} is unknown; {hint}choose one of: {', '.join(METRICS)}; or type FILE.py:FUNCTION"
+        f"competition.metric={name} is unknown; {hint}choose one of: {', '.join((*METRICS, *WITHOUT_K))} with a "
+        "number for k; or type FILE.py:FUNCTION"
     )
 
 

@@ -208,21 +208,30 @@ def constant_answer(submission: pd.DataFrame) -> str | None:
     return ", ".join(str(answer) for answer in answers.iloc[0])
 
 
-def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> str | None:
+def _indices(classes: Sequence[str], first: int) -> list[str]:
+    """The numbers of classes, as text, for form=index."""
+    return [str(number) for number in range(first, first + len(classes))]
+
+
+def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str], first: int = 0) -> str | None:
     """Why the answers of a sample submission, as text (N,), do not fit the form; None if they do, or are all equal.
 
+    first: competition.first_index.
+
     >>> label_fault(pd.Series(["1", "2", "3"]), "index", ["a", "b", "c"])
-    "holds answers as '3', competition.form=index writes '0', '1', '2': type competition.form=name and rename classes"
+    "holds answers as '3', competition.form=index writes '0', '1', '2': type competition.first_index=1"
     """
     if form in SEVERAL:
         return None
-    written = {"name": list(classes), "index": [str(number) for number in range(len(classes))]}
+    written = {"name": list(classes), "index": _indices(classes, first)}
     allowed = written.get(form)
     is_strange = ~cells.isin(allowed) if allowed else ~pd.to_numeric(cells, errors="coerce").between(0, 1)
     strange = cells[is_strange & (cells != "")]
     if strange.empty or cells.nunique() == 1:
         return None
-    better = [f"competition.form={other}" for other, answers in written.items() if set(cells) <= set(answers)]
+    typed = {f"form={other}": answers for other, answers in written.items()}
+    typed |= {f"first_index={other}": _indices(classes, other) for other in (0, 1) if form == "index"}
+    better = [f"competition.{words}" for words, answers in typed.items() if set(cells) <= set(answers)]
     fix = f"type {better[0]}" if better else "type competition.form=name and rename classes"
     writes = ", ".join(map(repr, allowed[:3])) if allowed else "numbers from 0 to 1"
     return f"holds answers as {quoted_three(strange)}, competition.form={form} writes {writes}: {fix}"
@@ -309,7 +318,7 @@ def _answers(
     if form == "probability":
         return {target_column: probs[:, positive]}
     winners = probs.argmax(axis=1)
-    return {target_column: winners if form == "index" else np.array(classes, dtype=object)[winners]}
+    return {target_column: winners + writing.first if form == "index" else np.array(classes, dtype=object)[winners]}
 
 
 def _id_fault(found: pd.Series, ids: Sequence[str]) -> str | None:
@@ -335,7 +344,7 @@ def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str], wri
     if form in SEVERAL:
         return several_fault(ids, cells, form, classes, writing)
     if form in ("index", "name"):
-        allowed = list(classes) if form == "name" else [str(index) for index in range(len(classes))]
+        allowed = list(classes) if form == "name" else _indices(classes, writing.first)
         written = cells.iloc[:, 0].astype(str)  # compared as they will stand in the file: 1.0 is not 1
         strange = written[~written.isin(allowed)]
         return f"has labels that are none of {allowed}: {quoted_three(strange)}" if len(strange) else None

@@ -23,7 +23,8 @@ class Writing:
 
     separator: between tags, or ranked classes. ranks: classes of an answer of form=ranking. needs_tag: whether each row
     has one tag or more, as all rows to train on have. sums: whether rows of probabilities sum to 1. shares: whether
-    numbers are written as shares of their row, which are above 0 and sum to 1. least: of the numbers.
+    numbers are written as shares of their row, which are above 0 and sum to 1. least: of the numbers. first: number of
+    the first class, for form=index.
     """
 
     separator: str = " "
@@ -32,6 +33,7 @@ class Writing:
     sums: bool = True
     shares: bool = False
     least: float = -math.inf
+    first: int = 0
 
 
 def several_answers(

@@ -80,7 +80,8 @@ def as_classes(
     labels: "pd.Series[str]", competition: CompetitionOptions, classes: Sequence[str], path: Path
 ) -> "pd.Series[str]":
     """Class names of answers in the form of a submission. Raises UserError for an unknown class."""
-    numbers = {str(number): name for number, name in enumerate(classes)} if competition.form == "index" else {}
+    first = competition.first_index
+    numbers = {str(number): name for number, name in enumerate(classes, first)} if competition.form == "index" else {}
     if competition.form == "probability" and not {"0", "1"} & set(classes):
         hint = positive_class(classes, str(labels.name))
         positive = 1 if hint is None or competition.classes else hint

@@ -12,6 +12,7 @@ import pandas as pd
 from kagglepipe.competitions.dataset import Dataset, read_annotations
 from kagglepipe.competitions.event_labels import labelled_spans, outside_parts
 from kagglepipe.competitions.filenames import find_table, make_id, spelt, whole_number
+from kagglepipe.competitions.label_tables import check_header
 from kagglepipe.competitions.spreadsheet import Cells, pivoted, read_cells, read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
@@ -62,9 +63,11 @@ def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Serie
         rows = list(numbered.values())
     if len(header) < 2:
         raise UserError(f"{path} has one column, needs an id and a label: {WITHOUT}")
+    asked = items_asked(dataset)
+    check_header(path, pd.DataFrame(rows, columns=header, dtype=str), asked.__contains__, "answers")
     named = [competition.column(name) for name in ("answer_id", "item") if name in competition.columns]
     place = next((header.index(name) for name in named if name in header), 0)  # as in the labels, or as submitted
-    ids = pd.Series(as_spelt((row[place] for row in rows), items_asked(dataset)), dtype=str)
+    ids = pd.Series(as_spelt((row[place] for row in rows), asked), dtype=str)
     if twice := repeated(ids):
         raise UserError(f"{path} has several rows of an id: {twice}; keep one row each")
     cells = pd.DataFrame(rows, columns=header, index=pd.Index(ids), dtype=str).drop(columns=header[place])

@@ -6,13 +6,14 @@ found early.
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from kagglepipe.competitions.dataset import REPORT, Dataset
+from kagglepipe.competitions.label_tables import check_header
 from kagglepipe.competitions.labels import positive_class
 from kagglepipe.competitions.spreadsheet import Cells, pivoted
 from kagglepipe.competitions.test_lists import ANSWER
@@ -92,7 +93,7 @@ def check_contract(competition: CompetitionOptions, dataset: Dataset) -> tuple[d
     sample = sample_of(competition, dataset)
     if sample is not None and len(sample):
         cells = sample.iloc[:, 1:].melt()["value"]
-        if fault := label_fault(cells, competition.form, contract["classes"]):
+        if fault := label_fault(cells, competition.form, contract["classes"], competition.first_index):
             raise UserError(f"{competition.sample_submission} {fault}")
     return contract, list(columns.values())
 
@@ -118,8 +119,9 @@ def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, 
     sample = sample_of(competition, dataset)
     header = None if sample is None else list(sample.columns)
     if sample is not None and len(sample):
+        check_header(competition.sample_submission, sample, items_asked(dataset).__contains__, "sample_submission")
         ids = sample.iloc[:, 0].tolist()
-        check_ids(competition, dataset, ids)
+        check_ids(competition, dataset, sample.iloc[:, 0])
     else:
         ids = sorted(items_asked(dataset), key=natural)
     target = competition.target_column
@@ -145,7 +147,7 @@ def writing_of(competition: CompetitionOptions, dataset: Dataset) -> Writing:
     least = {} if is_out_of_reach(metric) else {"least": find_metric(metric).needs.least}
     return Writing(
         competition.label_separator, competition.ranks, needs_tag=bool((dataset.train["target"] != "").all()),
-        sums=competition.task != "multilabel", shares=metric == "kl_divergence", **least,
+        sums=competition.task != "multilabel", shares=metric == "kl_divergence", first=competition.first_index, **least,
     )  # fmt: skip
 
 
@@ -177,10 +179,10 @@ def pairs_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, Any
     return {"header": list(sample.columns), "asked": sample.iloc[:, 0].tolist()}
 
 
-def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: Iterable[str]) -> None:
-    """Raises UserError if a sample submission has an id that no test item has."""
-    asked, known = list(asked), items_asked(dataset)
-    strange = without_item(asked, known)
+def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: "pd.Series[str]") -> None:
+    """Raises UserError if a sample submission has an id that no test item has. asked: named after its column."""
+    known = items_asked(dataset)
+    strange = without_item(list(asked), known)
     some = 0 < len(strange) < len(asked)
     if not strange or (some and competition.on_bad_image == "skip"):
         return
@@ -195,8 +197,8 @@ def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: Iterable
     else:
         mend = f"mend {name}, or check competition.test={competition.test} and competition.id"
     raise UserError(
-        f"{name} asks for {quoted_three(strange)}, which no {noun} to classify are called ({there}): {mend}"
-        f"{ANSWER if some else ''}"
+        f"column {asked.name} of {name} asks for {quoted_three(strange)}, which no {noun} to classify are called "
+        f"({there}): {mend}{ANSWER if some else ''}"
     )
 
 

@@ -72,7 +72,7 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
     catalogue = list_items(names, competition, root)
     check_classes(catalogue.classes)
     if (catalogue.files["split"] == "test").any() and competition.form == "index":
-        check_index_form(catalogue.classes, are_given=bool(competition.classes))
+        check_index_form(catalogue.classes, are_given=bool(competition.classes), first=competition.first_index)
     items, bad = look_at_items(competition, catalogue.files, root, max_side=max_side, workers=workers)
     listed = catalogue.files.rename(columns={"video": "id"})
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))

@@ -427,7 +427,7 @@ def test_rows_of_clips_and_pieces(listing: Listing) -> None:
     assert table["group"].tolist() == ["anna", "b.mp4", "b.mp4", "t.mp4"]
     assert table[["start", "end"]].fillna(-1).to_numpy().tolist() == [[-1, -1], [0, 1.5], [1.5, 2.25], [-1, -1]]
     for twice, id in (("a,,,walk\na,,,run\n", "a.mp4"), ("a,0,1,x\na.mp4,0.0,1,y\n", "a.mp4@0-1")):
-        with pytest.raises(UserError, match=f"{id} has more than one label; keep one of them"):
+        with pytest.raises(UserError, match=f"{id} has more than one label: keep one of them"):
             clip_rows(listing(ABOUT + twice, form="name"))
 
 

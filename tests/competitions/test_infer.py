@@ -449,6 +449,184 @@ def test_folders_of_patients_and_shards_are_no_classes_beside_a_table_of_labels(
     assert inferred(shards, tmp_path / "shards").fields["columns"]["label"] == "landmark_id"
 
 
+FLOWERS = ["daisy", "tulip", "rose", "iris"]
+
+
+def in_folders(suffix: str = "jpg", *, begin: int = 1, folder: str = "train/") -> Files:
+    """Ten files of each of FLOWERS, numbered on from folder to folder."""
+    return imitations.media(
+        f"{folder}{name}/{begin + 10 * k + n}.{suffix}" for k, name in enumerate(FLOWERS) for n in range(10)
+    )
+
+
+LISTS_OF_CLASSES = {
+    "id,class": imitations.csv("id,class", list(enumerate(FLOWERS, 1))),
+    "species,number": imitations.csv("species,number", [(name, n) for n, name in enumerate(FLOWERS, 1)]),
+    "other names": imitations.csv("class,id", [(f"{name} L.", float(n)) for n, name in enumerate(FLOWERS, 1)]),
+}
+
+
+@pytest.mark.parametrize("table", LISTS_OF_CLASSES)
+@pytest.mark.parametrize("suffix", ["jpg", "mp4", "wav", "npz"])
+def test_a_table_that_numbers_the_classes_is_no_table_of_labels_beside_class_folders(
+    table: str, suffix: str, tmp_path: Path
+) -> None:
+    """Its 1, 2, 3 are no names of 1.jpg, 2.jpg, 3.jpg."""
+    files = {**in_folders(suffix), "classes.csv": LISTS_OF_CLASSES[table]}
+    found = inferred(files, tmp_path)
+    assert ("labels" in found.fields, "columns" in found.fields) == (False, False)
+    (note,) = found.notes
+    assert re.match("the folders label the items: classes.csv names 4 of the 40 in them, .*=classes.csv takes", note)
+    competition = CompetitionOptions(**found.fields)
+    listed = list_images if suffix == "jpg" else list_items
+    assert listed(sorted(files), competition, tmp_path).classes == sorted(FLOWERS)
+    assert inferred(files, tmp_path, labels="classes.csv").fields["columns"]["label"] in ("class", "species")
+
+
+@pytest.mark.parametrize("names", ["numbered on", "numbered anew"])
+def test_a_table_about_few_of_the_images_is_no_table_of_labels_beside_class_folders(names: str, tmp_path: Path) -> None:
+    files = in_folders() if names == "numbered on" else imitations.media(
+        f"{name}/{n}.jpg" for name in FLOWERS for n in range(1, 11))  # fmt: skip
+    rows = [(n, ("good", "bad")[n % 2]) for n in range(1, 11)]
+    found = inferred({**files, "about.csv": imitations.csv("id,label", rows)}, tmp_path)
+    assert "labels" not in found.fields
+    assert found.notes == [
+        "the folders label the items: about.csv names 10 of the 40 in them, and label may be labels: "
+        "competition.labels=about.csv takes the table"
+    ]
+
+
+def test_a_table_about_all_images_labels_them_and_folders_of_unlabelled_ones_are_no_classes(tmp_path: Path) -> None:
+    rows = [(n, ("good", "bad")[n % 2]) for n in range(1, 41)]
+    table = {"about.csv": imitations.csv("id,label", rows)}
+    found = inferred({**in_folders(), **table}, tmp_path / "all")
+    assert (found.fields["labels"], found.notes) == ("about.csv", [])
+    files = {f"{folder}/{n}.jpg": "" for n in range(1, 121) for folder in ["unlabelled" if n > 40 else "labelled"]}
+    found = inferred({**files, **table}, tmp_path / "few")
+    assert (found.fields["labels"], found.notes) == ("about.csv", [])
+
+
+def test_a_list_of_classes_is_not_preferred_to_labels_that_are_called_alike(tmp_path: Path) -> None:
+    files = imitations.media(f"images/{n}.jpg" for n in range(1, 41))
+    rows = [(f"{n}.jpg", FLOWERS[n % 4]) for n in range(1, 41)]
+    files |= {"classes.csv": LISTS_OF_CLASSES["id,class"], "flower_info_v2.csv": imitations.csv("file,class", rows)}
+    assert inferred(files, tmp_path).fields["labels"] == "flower_info_v2.csv"
+
+
+@pytest.mark.parametrize(
+    ("answers", "table", "first", "classes", "note"),
+    [
+        ([1, 2, 3, 4], True, 1, FLOWERS, None),
+        ([2, 2, 2, 2], True, 1, FLOWERS, None),  # the table decides
+        ([1, 2, 3, 4], False, 1, sorted(FLOWERS), "(1 is daisy, 2 is iris, 3 is rose and 1 more): "),
+        ([0, 1, 2, 3], False, None, sorted(FLOWERS), "competition.first_index=1 counts from 1"),
+        ([2, 2, 2, 2], False, None, sorted(FLOWERS), "(0 is daisy, 1 is iris, 2 is rose and 1 more): "),
+    ],
+)
+def test_answers_are_numbered_from_where_the_sample_or_a_table_numbers_classes(
+    answers: list[int], table: bool, first: int | None, classes: list[str], note: str | None, tmp_path: Path
+) -> None:
+    names = [f"b{n}.jpg" for n in range(len(answers))]
+    files = {**in_folders(), **imitations.media(f"test/{name}" for name in names)}
+    files["sample_submission.csv"] = imitations.csv("file,species", list(zip(names, answers, strict=True)))
+    if table:
+        files["classes.csv"] = LISTS_OF_CLASSES["species,number"]
+    found = inferred(files, tmp_path)
+    assert (found.fields["form"], found.fields.get("first_index")) == ("index", first)
+    assert found.fields["classes"] == classes
+    assert note is None or any(note in one for one in found.notes)
+
+
+def test_whole_numbers_with_a_point_are_labels_counted_from_one(tmp_path: Path) -> None:
+    rows = [(one, f"{n % 3 + 1}.0") for n, one in enumerate(imitations.TRAIN)]
+    files = {
+        **imitations.media(f"train/{one}.jpg" for one in imitations.TRAIN),
+        **imitations.media(f"test/{one}.jpg" for one in "xyz"),
+        "train.csv": imitations.csv("id,kind", rows),
+        "sample_submission.csv": imitations.csv("id,kind", [("x", 1), ("y", 2), ("z", 3)]),
+    }
+    found = inferred(files, tmp_path).fields
+    assert (found["form"], found["first_index"], found["classes"]) == ("index", 1, ["1.0", "2.0", "3.0"])
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "mp4", "wav", "npz"])
+@pytest.mark.parametrize("flat", [True, False])
+def test_ids_written_as_floats_are_those_of_numbered_files(suffix: str, tmp_path: Path, *, flat: bool) -> None:
+    train = [f"train/{n}.{suffix}" for n in range(1, 21)] if flat else sorted(in_folders(suffix))
+    files = imitations.media([*train, *(f"test/{n:04}.{suffix}" for n in range(100, 106))])
+    asked = [(f"{n}.0", "a") for n in (103, 100, 104, 101, 105, 102)]
+    files["sample_submission.csv"] = imitations.csv("id,label", asked)
+    if flat:
+        files["train.csv"] = imitations.csv("id,label", [(f"{n}.0", "ab"[n % 2]) for n in range(1, 21)])
+    found = inferred(files, tmp_path).fields
+    assert found.get("labels") == ("train.csv" if flat else None)
+    competition = CompetitionOptions(**found)
+    if suffix == "jpg":
+        rows = list_images(sorted(files), competition, tmp_path).rows
+    else:
+        rows = list_items(sorted(files), competition, tmp_path).files.rename(columns={"video": "id"})
+    assert sum(rows["split"] == "train") == len(train)
+    assert set(rows["id"][rows["split"] == "test"]) == {f"{n}.0" for n in range(100, 106)}
+
+
+def test_series_of_one_table_are_labelled_by_numbers_written_as_floats(tmp_path: Path) -> None:
+    files = MADE["career_con"]()
+    rows = [line.split(",") for line in files["y_train.csv"].splitlines()]
+    files["y_train.csv"] = imitations.csv(",".join(rows[0]), [(f"{row[0]}.0", *row[1:]) for row in rows[1:]])
+    found = inferred(files, tmp_path)
+    listed = list_items(sorted(files), CompetitionOptions(**found.fields), tmp_path)
+    assert sum(listed.files["split"] == "train") == imitations.COUNT
+
+
+def test_a_column_of_few_subjects_is_no_group_and_that_is_said(tmp_path: Path) -> None:
+    rows = [(one, "ab"[n % 2], f"s{n % 4}") for n, one in enumerate(imitations.TRAIN)]
+    pictures = imitations.media(f"images/{one}.jpg" for one in imitations.TRAIN)
+    files = {**pictures, "train.csv": imitations.csv("id,label,subject", rows)}
+    found = inferred(files, tmp_path / "labels")
+    assert "group" not in found.fields["columns"]
+    told = "subject of train.csv has 4 values, fewer than the 5 folds, and is no group: "
+    told += "'+competition.columns={group: subject}'"
+    assert found.notes == [f"{told} folds.count=4 keeps each in one fold"]
+    for typed in ("subject", None):
+        assert inferred(files, tmp_path / "typed", columns={"group": typed}).notes == []
+    files = {
+        **pictures,
+        "train.csv": imitations.csv("id,label", [row[:2] for row in rows]),
+        "people.csv": imitations.csv("id,subject", [row[::2] for row in rows]),
+    }
+    assert inferred(files, tmp_path / "second").notes == [
+        f"{told.replace('train', 'people')} competition.metadata=people.csv folds.count=4 keeps each in one fold"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "told"),
+    [
+        ("train.csv", "a{n}.jpg,{label}", "labels"),
+        ("train.csv", "a{n},{label}", "labels"),
+        ("train.csv", "a{n},{n}.5", "labels"),
+        ("test.csv", "t{n}.jpg", "test"),
+        ("test.csv", "t{n}", "test"),
+        ("sample_submission.csv", "t{n}.jpg,daisy", "sample_submission"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["jpg", "mp4", "wav", "npz"])
+def test_a_table_without_a_row_of_names_is_refused(
+    suffix: str, table: str, text: str, told: str, tmp_path: Path
+) -> None:
+    text = text.replace("jpg", suffix)
+    files = imitations.media(f"images/{kind}{n}.{suffix}" for kind in "at" for n in range(20))
+    labels = [(f"a{n}.{suffix}", FLOWERS[n % 4]) for n in range(20)]
+    lists = "".join(f"t{n}\n" for n in range(9))
+    files |= {"train.csv": imitations.csv("file,label", labels), "test.csv": f"file\n{lists}"}
+    files[table] = "".join(text.format(n=n, label=FLOWERS[n % 4]) + "\n" for n in range(9))
+    begin = text.format(n=0, label="daisy").replace(",", ", ")
+    mend = f"as item,label; mend it, or type competition.{told}=PATH of such a copy"
+    said = f"{table} begins with {begin}, which is an item: its first row must name the columns, {mend}"
+    with pytest.raises(UserError, match=f"^{said}$"):
+        inferred(files, tmp_path)
+
+
 def test_row_id_is_an_id_unless_it_counts_the_rows(tmp_path: Path) -> None:
     names = [f"a{number:03}" for number in range(20)]
     files = {

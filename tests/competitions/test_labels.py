@@ -81,6 +81,9 @@ def test_a_label_that_is_no_class_and_a_class_without_label_are_named() -> None:
 def test_positions_are_written_only_in_an_order_that_somebody_gave() -> None:
     check_index_form(["0", "1", "2"], are_given=False)
     check_index_form(["dog", "cat"], are_given=True)
+    check_index_form(["1", "2", "3"], are_given=False, first=1)
+    with pytest.raises(UserError, match="writes the positions 1…2 of the classes"):
+        check_index_form(["cat", "dog"], are_given=False, first=1)
     with pytest.raises(UserError, match=r"type 'competition.classes=\[cat,dog\]' in the competition's order"):
         check_index_form(["cat", "dog"], are_given=False)
     with pytest.raises(UserError, match=r"positions 0…2 of the classes.*competition.form=name"):

@@ -300,7 +300,8 @@ def test_labels_come_from_the_csv(tmp_path: Path) -> None:
         ("file,label\na.jpg,cat\nz.jpg,dog\nyy,dog\n", "row 3, names z.jpg, and no such file is there"),
         ("file,label\na.jpg,cat\nz.jpg,dog\nyy,dog\n", "1 more are not there"),
         ("file,label\na.jpg,cat\nz.jpg,dog\n", "or leave out such rows with competition.on_bad_image=skip"),
-        ("file,label\na.jpg,cat\nb.jpg,\nc.jpg, \n", "has no label for b.jpg, c.jpg"),
+        ("file,label\na.jpg,cat\nb.jpg,\nc.jpg, \n", "has no label for b.jpg, c.jpg in its column label: add it, or "),
+        ("file,label\na.jpg,cat\nb.jpg,\n", "or leave out such rows with competition.on_bad_image=skip"),
         (
             "file,label\na.jpg,cat|dog\nb.jpg,dog\n",
             "cat|dog looks like several labels for one image: type competition.task=multil",
@@ -323,7 +324,15 @@ def test_labels_come_from_the_csv(tmp_path: Path) -> None:
         ("f\0i\0l\0e\0,\0l\0\n", "its letters are two bytes each; save it as CSV UTF-8"),
         ("file,label\na.jpg,cat\nb.jpg,cat\n", "only one class was found (cat)"),
         ("file,label\na.jpg,cat\n./a.jpg,dog\n", "a.jpg more than once, with the label cat (row 2) and dog (row 3)"),
+        (
+            "file,label\na.jpg,cat\na.jpg,dog\n",
+            "keep one label a file, or type competition.task=multilabel if an item has",
+        ),
         ("file,label,group\na.jpg,cat,x\na,cat,y\n", "with the group x (row 2) and y (row 3)"),
+        (
+            "file,label,group\na.jpg,cat,x\na,cat,y\n",
+            "or leave the column out with '+competition.columns={group: null}'",
+        ),
         ("file,label\na.jpg,cat\nb.jpg,Cat\n", "labels.csv has the labels 'Cat' and 'cat'"),
         ("file,label\na.jpg,1\nb.jpg,1.0\n", "labels.csv has the labels '1' and '1.0'"),
         ("file,label,split\na.jpg,cat,3\nb.jpg,dog,train\n", "row 2: the split 3 is neither train nor test"),
@@ -335,6 +344,20 @@ def test_labels_that_cannot_be_used_are_named(text: str, words: str, tmp_path: P
     told = refusal(*labels(tmp_path, text, "a.jpg b.jpg c.jpg test/x.jpg test/y.jpg"))
     assert words in told
     assert "rename the files" not in told
+
+
+def test_rows_without_a_label_are_left_out_where_that_is_typed(tmp_path: Path) -> None:
+    files, competition, root = labels(tmp_path, "file,label\na.jpg,cat\nb.jpg,dog\nc.jpg,\n", "a.jpg b.jpg c.jpg")
+    found = listed(files, replace(competition, on_bad_image="skip"), root)
+    assert placed(found) == {"a.jpg": ("train", "cat"), "b.jpg": ("train", "dog")}
+    assert "1 rows of labels.csv have no label and were left out" in found.notes
+
+
+def test_a_list_of_test_images_without_a_row_of_names_is_refused(tmp_path: Path) -> None:
+    files, competition, root = labels(tmp_path, "file,label\na.jpg,cat\nb.jpg,dog\n", "a.jpg b.jpg t1.jpg t2.jpg")
+    (tmp_path / "test.csv").write_text("t1.jpg\nt2.jpg\n")
+    told = refusal([*files, "test.csv"], replace(competition, test="test.csv"), root)
+    assert "test.csv begins with t1.jpg, which is an item: its first row must name the columns" in told
 
 
 def test_rows_without_a_file_are_left_out_where_that_is_typed(tmp_path: Path) -> None:

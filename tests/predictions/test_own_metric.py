@@ -77,7 +77,7 @@ def asserts_a_loss_is_known_everywhere(name: str) -> None:
 def test_to_add_a_metric_is_a_function_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METRICS, "brier", Metric(brier, Needs("probabilities"), greater_is_better=False))
     asserts_a_loss_is_known_everywhere("brier")
-    assert "top_5_accuracy, brier, FILE.py:FUNCTION." in " ".join(stage_help("train").split())
+    assert "top_5_accuracy, brier, top_k_accuracy with a number for k, " in " ".join(stage_help("train").split())
 
 
 # --- of a file -----------------------------------------------------------------------------------------------------

@@ -63,6 +63,19 @@ def test_every_form_to_the_byte(form: str, expected: str) -> None:
     assert submissions.submission_csv(made) == expected.encode()
 
 
+def test_classes_are_numbered_from_the_first_index() -> None:
+    asked = contract("index", writing=Writing(first=1))
+    made = submissions.build_submission(frames.test_frame(IDS, PROBS, CLASSES), **asked)
+    assert submissions.submission_csv(made) == b"ID,Ground_Truth\nc.jpg,1\na.jpg,2\nb.PNG,1\n"
+    submissions.validate_submission(made, **asked)
+    with pytest.raises(UserError, match=r"labels that are none of \['1', '2'\]: '0'"):
+        submissions.validate_submission(made.assign(Ground_Truth=[0, 1, 2]), **asked)
+    assert submissions.label_fault(pd.Series(["1", "2"]), "index", CLASSES, 1) is None
+    fault = submissions.label_fault(pd.Series(["0", "1"]), "index", CLASSES, 1)
+    assert fault is not None
+    assert fault.endswith("writes '1', '2': type competition.first_index=0")
+
+
 @settings(max_examples=15)
 @given(names=odd_ids, seed=st.integers(0, 1000), data=st.data())
 @pytest.mark.parametrize("form", FORMS)
@@ -182,7 +195,7 @@ def test_a_column_may_be_called_after_a_class(classes: list[str], column: str, p
         (
             ["1", "2"],
             "index",
-            r"holds answers as '2', .*x writes '0', '1': type competition\.form=name and rename",
+            r"holds answers as '2', .*x writes '0', '1': type competition\.first_index=1$",
         ),
         (["pistol", "smartphone"], "index", r"holds .*: type competition\.form=name$"),
         (["0", "1"], "name", r"holds .*: type competition\.form=index$"),

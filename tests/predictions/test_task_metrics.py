@@ -1,5 +1,6 @@
 """Metrics of tags, numbers, order and ranks against scikit-learn; `python -m pytest tests/predictions`."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -100,6 +101,36 @@ def test_mean_average_precision_at_k_is_label_ranking_average_precision_where_al
     for name in ("map_0", "map_05", "map_"):
         with pytest.raises(UserError, match=f"competition.metric={name} is unknown"):
             find_metric(name)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 10])
+def test_top_k_accuracy_of_any_k_equals_that_of_scikit_learn(k: int) -> None:
+    random = np.random.default_rng(k)
+    probs, truth = random.dirichlet(np.ones(12), 60), random.integers(0, 12, 60)
+    metric = find_metric(f"top_{k}_accuracy")
+    expected = sklearn.metrics.top_k_accuracy_score(truth, probs, k=k, labels=range(12))
+    assert metric.function(probs, truth) == pytest.approx(expected)
+    assert metric.rows is not None
+    assert metric.rows(probs, truth).mean() == pytest.approx(expected)
+    assert metric.needs.classes == (k + 1, math.inf)
+
+
+@pytest.mark.parametrize("name", ["map_{}", "top_{}_accuracy"])
+def test_of_many_classes_no_metric_counts_more_than_the_kept_ones(name: str) -> None:
+    """Out of fold the last kept class is the true one, wherever it ranks, so that the 100th may be the 5,000th."""
+    assert find_metric(name.format(99)).needs.classes == (100, math.inf)
+    assert find_metric(name.format(100)).needs.classes == (101, 500)
+    told = str(class_fault(name.format(100), 501))
+    assert told.startswith(f"competition.metric={name.format(100)} needs 101 to 500 classes, there are 501: type ")
+
+
+@pytest.mark.parametrize(("name", "typed"), [("top_k_accuracy", "top_2_accuracy"), ("map_k", "map_5")])
+def test_a_metric_without_its_k_is_refused_with_how_to_write_it(name: str, typed: str) -> None:
+    told = f"competition.metric={name} needs a number for k: type it as competition.metric={typed}$"
+    with pytest.raises(UserError, match=told):
+        find_metric(name)
+    with pytest.raises(UserError, match=r"top_0_accuracy is unknown; did you mean top_"):
+        find_metric("top_0_accuracy")
 
 
 def test_kl_divergence_is_the_cross_entropy_less_the_entropy_of_shares() -> None:

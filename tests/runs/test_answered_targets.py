@@ -9,7 +9,7 @@ import pytest
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.metric_needs import check_numbers
-from kagglepipe.runs.answered_targets import answered_targets
+from kagglepipe.runs.answered_targets import answered_targets, as_classes
 
 CLASSES = {
     "multiclass": ["cat", "dog"],
@@ -71,6 +71,13 @@ def test_answers_of_another_kind_are_refused_in_one_line(task: str, text: str, w
     with pytest.raises(UserError, match=words) as error:
         read(task, text, label_separator=";")
     assert "\n" not in str(error.value)
+
+
+def test_answers_of_positions_count_from_the_first_index() -> None:
+    for first, cells in ((0, ["0", "1"]), (1, ["1", "2"]), (1, ["cat", "dog"])):
+        labels = pd.Series(cells, name="label")
+        found = as_classes(labels, CompetitionOptions(form="index", first_index=first), ["cat", "dog"], Path("a.csv"))
+        assert found.tolist() == ["cat", "dog"]
 
 
 def test_answers_that_the_metric_does_not_take_are_refused() -> None:
