@@ -308,7 +308,7 @@ def fitting_metrics(task: str = "multiclass", classes: int | None = None) -> lis
 
 def other_metrics(task: str, classes: int | None = None, name: str = "") -> str:
     """Say what to type instead: metrics that fit, those of the same family if there are any."""
-    if RANKS.fullmatch(name) and classes is not None and classes > 1:
+    if name.startswith("map_") and classes is not None and classes > 1:
         return f"type competition.metric=map_{min(5, classes - 1)}"
     fitting = fitting_metrics(task, classes)
     near = [one for one in fitting if one.startswith(f"{name.partition('_')[0]}_")]

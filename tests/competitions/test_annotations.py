@@ -257,7 +257,7 @@ CLIP = {"form": "name", "background": None}
         ("a,0,1,walk\n,0,1,walk\n", {}, "row 3, names no video; give its file name, or take the row out"),
         ("a,0,1,walk\nb,0,1,walk\n", {"listed": "video\na\n"}, "files.csv does not list b.mp4, which labels.csv"),
         ("a,0,1,walk\n", {"listed": "video\na\nnowhere.mp4\n"}, "files.csv, row 3, names nowhere.mp4, and no such"),
-        *(("a,0,1,walk\n", {"listed": f"video\nb\na\n{name}\n"}, f"files.csv, row 4, names {name} a second time;")
+        *(("a,0,1,walk\n", {"listed": f"video\nb\na\n{name}\n"}, f"files.csv, row 4, names {name} a second time:")
           for name in ("a.mp4", "a", "./a.mp4")),
         # split and group
         *(("a,0,1,walk\n", {"listed": f"video,split\na,train\nb,{split}\n"},
