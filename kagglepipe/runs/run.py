@@ -167,7 +167,7 @@ class Run(Outputs):
     def metrics(self) -> Metrics:
         """Content of metrics.json. Raises UserError for one that is damaged, or of something else."""
         found: Metrics = read_json(self.metrics_file)
-        if not isinstance(found, dict) or not {"metric", "score"} <= found.keys():
+        if not isinstance(found, dict) or not found:
             raise UserError(f"{self.metrics_file} has no score and is of no run: delete it, and train the run again")
         return found
 

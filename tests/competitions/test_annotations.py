@@ -263,7 +263,8 @@ CLIP = {"form": "name", "background": None}
         *(("a,0,1,walk\n", {"listed": f"video,split\na,train\nb,{split}\n"},
            f"files.csv, row 3: the split {split} is neither train nor test") for split in ("both", "0", "train+test")),
         ("video,start,end,label,group\na,0,1,walk,x\nb.mp4,0,1,walk,y\na.mp4,2,3,run,y\n", {},
-         "labels.csv gives a.mp4 several groups; keep one"),
+         "labels.csv gives a.mp4 several groups: keep one, or leave the column out with "
+         "'+competition.columns={group: null}'"),
         # times
         *((f"b.mp4,0,1,run\n\n{row}\n", {}, f"labels.csv, row 4 {fault}; mend it (there are 1)") for row, fault in (
             ("a.mp4,1,,walk", HALF), ("a.mp4,,1,walk", HALF), ("a.mp4,1,,", HALF), ("a.mp4,5,4,walk", REVERSED),

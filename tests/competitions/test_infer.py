@@ -104,7 +104,7 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
         ("spaced_ids", {"test": "sample_submission.csv", "id": "stem", "columns": {"item": "path",
                                                                                          "label": "disease"}}),
         ("one_hot_in_one_column", {"form": "name", "columns": {"item": "id", "labels": ["ash", "elm", "oak"]}}),
-        ("grades_from_one", {"form": "name", "classes": None}),
+        ("grades_from_one", {"form": "index", "first_index": 1, "classes": [f"{grade}.0" for grade in range(1, 6)]}),
         ("numbers_in_every_class", {"form": "probabilities", "id": "path", "test": "test"}),
         ("cell_images", {"labels": None, "columns": None, "form": "name"}),
         ("blood_cells", {"labels": None, "test": "dataset2-master/dataset2-master/images/TEST"}),

@@ -392,7 +392,8 @@ META = {"labels.csv": PLAIN, "meta.csv": "item,group\na,x\n"}
         ({**META, "meta.csv": "item,sex\na,x\n"}, {"metadata": "meta.csv"}, "meta.csv, which competition.metadata "
          "names, has no column group, split or fold: type which it has, as '+competition.columns={{group: NAME}}'"),
         ({**META, "meta.csv": "item,group\na,x\nb,y\na,y\n"}, {"metadata": "meta.csv", "id": "stem"},
-         "meta.csv gives item {a} the group x (row 2) and y (row 4): keep one"),
+         "meta.csv gives item {a} the group x (row 2) and y (row 4): keep one, or leave the "
+         "column out with '+competition.columns={{group: null}}'"),
         ({**META, "meta.csv": "item,split\na,x\n"}, {"metadata": "meta.csv"},
          "meta.csv, row 2: the split x is neither train nor test"),
         # the test
