@@ -46,11 +46,11 @@ from kagglepipe.competitions.infer_tasks import Task, check_answers, column_word
 from kagglepipe.competitions.infer_tests import choose_sample, note_answers, set_tests
 from kagglepipe.competitions.infer_times import find_timed, set_timed
 from kagglepipe.competitions.item_tables import read_columns
-from kagglepipe.competitions.label_tables import check_header
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.mirrored import mirrored_classes
 from kagglepipe.competitions.packed_folder import check_unpacked
 from kagglepipe.competitions.source_tables import read_source_table, read_source_tables
+from kagglepipe.competitions.spreadsheet import check_header
 from kagglepipe.errors import UserError
 
 if TYPE_CHECKING:

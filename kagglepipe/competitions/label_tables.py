@@ -1,12 +1,12 @@
 """Tables about items, as users and competitions write them: labels, groups and splits in a CSV or JSON."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import MEDIA, FileNames, read_splits, suffix_of
-from kagglepipe.competitions.labels import NUMBER, check_one_kind, clean_label
+from kagglepipe.competitions.filenames import FileNames, read_splits
+from kagglepipe.competitions.labels import check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.competitions.targets import join_columns, tag_separator
@@ -234,25 +234,6 @@ def with_labels(labels: pd.DataFrame, table: str, competition: CompetitionOption
     if competition.on_bad_image == "error" or competition.task == "multilabel" or not empty.any() or empty.all():
         return labels, []
     return labels[~empty], [f"{empty.sum()} rows of {table} have no label and were left out"]
-
-
-def check_header(path: object, rows: pd.DataFrame, is_item: Callable[[str], bool], option: str) -> None:
-    """Raises UserError where the header of a CSV is an item with its answer, as the rows below it are.
-
-    rows: text (N, columns) under that header. is_item: whether a cell names an item. option: that names the table. An
-    item above items shows it by its extension, or beside a column that is called by a number or as one of its cells is.
-    """
-    header = [str(name) for name in rows.columns]
-    for place, cell in enumerate(header):
-        if not is_item(cell) or not rows.iloc[:20, place].map(is_item).mean() > 0.5:
-            continue
-        others = [name for name in header if name != cell]
-        is_row = any(NUMBER.fullmatch(name) or (rows[[name]] == name).to_numpy().any() for name in others)
-        if suffix_of(cell) in MEDIA or is_row or (not others and any(map(str.isdigit, cell))):
-            raise UserError(
-                f"{path} begins with {', '.join(header[:3])}, which is an item: its first row must name the columns, "
-                f"as item,label; mend it, or type competition.{option}=PATH of such a copy"
-            )
 
 
 def check_labels(labels: pd.DataFrame, path: str, competition: CompetitionOptions) -> None:

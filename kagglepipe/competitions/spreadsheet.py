@@ -9,14 +9,15 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.filenames import MEDIA
+from kagglepipe.competitions.filenames import MEDIA, suffix_of
+from kagglepipe.competitions.labels import NUMBER
 from kagglepipe.errors import UserError
 
 SEPARATORS = ",;\t|"
@@ -264,3 +265,22 @@ def column_places(header: Sequence[str], name: str) -> list[int]:
     """Positions of a column in the header: by its exact name, else in any case."""
     exact = [place for place, column in enumerate(header) if column == name.strip()]
     return exact or [place for place, column in enumerate(header) if column.casefold() == name.strip().casefold()]
+
+
+def check_header(path: object, rows: pd.DataFrame, is_item: Callable[[str], bool], option: str) -> None:
+    """Raises UserError where the header of a CSV is an item with its answer, as the rows below it are.
+
+    rows: text (N, columns) under that header. is_item: whether a cell names an item. option: that names the table. An
+    item above items shows it by its extension, or beside a column that is called by a number or as one of its cells is.
+    """
+    header = [str(name) for name in rows.columns]
+    for place, cell in enumerate(header):
+        if not is_item(cell) or not rows.iloc[:20, place].map(is_item).mean() > 0.5:
+            continue
+        others = [name for name in header if name != cell]
+        is_row = any(NUMBER.fullmatch(name) or (rows[[name]] == name).to_numpy().any() for name in others)
+        if suffix_of(cell) in MEDIA or is_row or (not others and any(map(str.isdigit, cell))):
+            raise UserError(
+                f"{path} begins with {', '.join(header[:3])}, which is an item: its first row must name the columns, "
+                f"as item,label; mend it, or type competition.{option}=PATH of such a copy"
+            )

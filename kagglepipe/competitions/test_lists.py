@@ -8,8 +8,8 @@ import pandas as pd
 
 from kagglepipe.competitions.filenames import FileNames, find_table, in_test_folder, spelt
 from kagglepipe.competitions.item_tables import read_columns, tables_of_items
-from kagglepipe.competitions.label_tables import are_needed, check_header, check_ids, item_column, with_each_part
-from kagglepipe.competitions.spreadsheet import column_places, read_cells, select_columns
+from kagglepipe.competitions.label_tables import are_needed, check_ids, item_column, with_each_part
+from kagglepipe.competitions.spreadsheet import check_header, column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256

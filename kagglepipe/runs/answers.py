@@ -12,8 +12,7 @@ import pandas as pd
 from kagglepipe.competitions.dataset import Dataset, read_annotations
 from kagglepipe.competitions.event_labels import labelled_spans, outside_parts
 from kagglepipe.competitions.filenames import find_table, make_id, spelt, whole_number
-from kagglepipe.competitions.label_tables import check_header
-from kagglepipe.competitions.spreadsheet import Cells, pivoted, read_cells, read_spreadsheet
+from kagglepipe.competitions.spreadsheet import Cells, check_header, pivoted, read_cells, read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
 from kagglepipe.options import ID_FORMS, CompetitionOptions

@@ -13,9 +13,8 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.dataset import REPORT, Dataset
-from kagglepipe.competitions.label_tables import check_header
 from kagglepipe.competitions.labels import positive_class
-from kagglepipe.competitions.spreadsheet import Cells, pivoted
+from kagglepipe.competitions.spreadsheet import Cells, check_header, pivoted
 from kagglepipe.competitions.test_lists import ANSWER
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
