@@ -560,8 +560,8 @@ class TemporalOptions(Options, group="model.temporal"):
     """The temporal model between the features of frames and the labels of a video or series."""
 
     cell: str = option(
-        "lstm", "Recurrent cell, conv: dilated convolutions, mean: a linear model.",
-        choices=("mean", "conv", "elman", "gru", "lstm"),
+        "lstm", "Recurrent cell, conv: dilated convolutions, mean: a linear model, auto: mean or lstm, chosen for each "
+        "fold inside its training rows.", choices=("auto", "mean", "conv", "elman", "gru", "lstm"),
     )  # fmt: skip
     differences: bool = option(True, "Add each feature's difference from the frame before.")
     shuffled: bool = option(False, "Shuffle the frames, as an ablation of their order.", read_by="network")
@@ -1050,6 +1050,17 @@ def check_number(name: str, value: Any, asked: Any) -> None:
     if asked in NUMBERS and not isinstance(value, Real) and not (value is None and isinstance(None, asked)):
         what = "a whole number" if asked in NUMBERS[:2] else "a number"
         raise UserError(f"{name}={value!r} must be {what}")
+
+
+def usual_model(kind: str | None, form: str | None) -> str | None:
+    """Choose `model=` for inferred fields; None: the default. Frames and sounds keep a recurrent model.
+
+    >>> usual_model("video", "name"), usual_model("video", "segments"), usual_model("audio", None)
+    ('auto', 'cnn_lstm', 'lstm')
+    """
+    if kind in ("video", "series") and form not in ("segments", "events"):
+        return "auto"
+    return {"video": "cnn_lstm", "series": "lstm", "audio": "lstm"}.get(kind or "image")
 
 
 def check_option(name: str, value: Any, facts: Any) -> None:

@@ -15,8 +15,8 @@ from tests.composing import config_of
 LONG = ("competition=video_folder_untrimmed", "competition.answers=answers.csv",
         "competition.sample_submission=sample_submission.csv")  # fmt: skip
 PIPELINES = {  # name -> fixture with the source, and what to type
-    "clips": ("clips", ("competition=video_folder",)),
-    "pieces": ("long_videos", ("competition=video_folder", "competition.labels=annotations.csv")),
+    "clips": ("clips", ("competition=video_folder", "model=cnn_lstm")),
+    "pieces": ("long_videos", ("competition=video_folder", "model=cnn_lstm", "competition.labels=annotations.csv")),
     "long": ("long_videos", (*LONG, "sequences.motion=true")),
     "both-ways": ("long_videos", (*LONG, "model.temporal.bidirectional=true")),
     "series": ("series", ("competition=video_folder", "competition.kind=series", "model=lstm")),

@@ -117,7 +117,7 @@ def test_the_choices_of_options_are_those_of_the_library() -> None:
         "competition.segment_metric": [*segment_metrics.SEGMENT_SCORES, "event_ap"],
         "ensemble.calibrate": ["none", "auto", *calibration.CALIBRATIONS],
         "ensemble.method": ["auto", *{name for of in blend.METHODS_OF.values() for name in of}, *weights.FITTED],
-        "model.temporal.cell": ["mean", "conv", *recurrent.CELLS],
+        "model.temporal.cell": ["auto", "mean", "conv", *recurrent.CELLS],
         "model.temporal.pooling": temporal.POOLING,
         "predict.tta": ["auto", *views.TURNS],
         "sweep.objectives": ["score", *objectives.MEASURES],

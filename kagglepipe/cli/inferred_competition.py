@@ -19,6 +19,7 @@ from kagglepipe.cli.hints import groups
 from kagglepipe.config import CONF, DICT_OPTIONS, PATH_KEYS, hydra_string, option_names
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
+from kagglepipe.options import usual_model
 from kagglepipe.runs.typed_words import option_arguments
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ NEEDED = ("experiment=", "stage=", "paths.", "competition.source", "competition.
 UNREAD = ("doctor", "annotations", "reproduce", "course")  # stages that read neither the fields nor the files
 NO_FIELDS = ("source", "refresh", "per_class", "hidden", "hidden_seed")  # typed, but no question of what the files are
 SAID_AGAIN = ("is unchanged since it was taken", "is here already")  # by stage=download
-MODELS = {"video": "model=cnn_lstm", "series": "model=lstm", "audio": "model=lstm"}
 
 
 def inferred_arguments(arguments: Sequence[str], *, multirun: bool = False) -> list[str]:
@@ -65,8 +65,8 @@ def inferred_arguments(arguments: Sequence[str], *, multirun: bool = False) -> l
             found += field_arguments(name, value, given.get(name))
     for name, value in inference.settings.items():
         found += [] if name in names else option_arguments(name, value)
-    model = MODELS.get(str(inference.fields.get("kind", given.get("kind"))))
-    return [*found, *([model] if model and not {"model", "experiment"} & names else [])]
+    model = usual_model(*(inference.fields.get(name, given.get(name)) for name in ("kind", "form")))
+    return [*found, *([f"model={model}"] if model and not {"model", "experiment"} & names else [])]
 
 
 def check_names(words: Sequence[str]) -> None:

@@ -195,6 +195,10 @@ def make_learner(config: Config, dataset: "Dataset") -> "Learner":
         from kagglepipe.training.image_learner import ImageLearner
 
         return ImageLearner(dataset, options, runtime)
+    if options.model.temporal.cell == "auto":
+        from kagglepipe.training.temporal_choice import ChoosingLearner
+
+        return ChoosingLearner(dataset, options, runtime)
     from kagglepipe.training.sequence_learner import SequenceLearner
 
     return SequenceLearner(dataset, options, runtime)

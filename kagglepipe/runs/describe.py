@@ -22,6 +22,8 @@ def describe_scores(metrics: Metrics, metric: str) -> list[str]:
     """Scores of a run in lines: out of fold, then baselines, then the test with known answers."""
     what = ", frame by frame" if "detection" in metrics else ""
     lines = [f"out of fold{what}: {summary_line(metrics, metric)}"]
+    if "choices" in metrics:
+        lines.append(describe_choices(metrics["choices"]))
     if "tta" in metrics:
         tta = metrics["tta"]
         gains = [tta[key] for key in ("gain", "metric_gain") if key in tta]
@@ -44,6 +46,19 @@ def describe_scores(metrics: Metrics, metric: str) -> list[str]:
         score = briefly(metrics["test_without_twins"], metric)
         lines.append(f"test without the {twins} near-duplicates of training images: {score}")
     return lines
+
+
+def describe_choices(choices: Mapping[str, str]) -> str:
+    """Which temporal model was chosen for which folds, in a line. choices: fold -> model.
+
+    >>> describe_choices({"0": "linear mean", "1": "LSTM", "2": "linear mean"})
+    'model=auto, chosen for each fold inside its training rows: linear mean (folds 0, 2), LSTM (fold 1)'
+    """
+    of_model: dict[str, list[str]] = {}
+    for fold, name in choices.items():
+        of_model.setdefault(name, []).append(fold)
+    shown = [f"{name} (fold{'s' * (len(of) > 1)} {', '.join(of)})" for name, of in of_model.items()]
+    return f"model=auto, chosen for each fold inside its training rows: {', '.join(shown)}"
 
 
 DECIDED = {  # kind of the map -> what was fitted

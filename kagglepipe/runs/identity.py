@@ -130,7 +130,7 @@ def run_words(config: Config, mode: str) -> set[str]:
     if config.model.crop != "squash":  # else frames are decoded at the network's own size
         words.add("cropped")
     if kind != "image":
-        words.add("mean" if temporal.cell == "mean" else "network")
+        words |= {"auto": {"mean", "network"}, "mean": {"mean"}}.get(temporal.cell, {"network"})
     if config.training.mode == "best":  # which tries temporal models of all kinds
         words |= {"best"} if kind == "image" else {"best", "mean", "network"}
     return words | ({"segments"} if config.competition.finds_segments else set())

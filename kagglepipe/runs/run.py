@@ -27,7 +27,8 @@ class Metrics(TypedDict, total=False):
     """Content of metrics.json of a run or a fold; older versions, folds and ensembles lack some of it.
 
     Scores are null where they are undefined. baseline, constant, linear, linear_random_split, test and
-    test_without_twins hold scores as the first six keys do; detection those of segments.
+    test_without_twins hold scores as the first six keys do; detection those of segments. choices: fold -> temporal
+    model, of model=auto.
     """
 
     run: str
@@ -50,6 +51,7 @@ class Metrics(TypedDict, total=False):
     detection: dict[str, Any]
     decision: dict[str, Any]
     tta: dict[str, Any]
+    choices: dict[str, str]
     baseline: dict[str, Any]
     constant: dict[str, Any]
     linear: dict[str, Any]

@@ -85,7 +85,7 @@ def check(config: Config) -> None:
     if kind != "image" and config.training_mode == "finetune":
         if config.sequences.motion:
             raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")
-        if model.temporal.cell == "mean" and finds_segments:
+        if model.temporal.cell in ("auto", "mean") and finds_segments:
             raise UserError("fine-tuning needs a temporal model: type model=cnn_lstm, or training=head")
     if competition.has_encoder:
         find_weights(model.name, model.weights)
@@ -266,11 +266,14 @@ def merge(config: Config, dataset: Dataset, run: Run, folds: Sequence[int], cost
     scores = scores_of(oof, competition, classes, train.set_index("id")["group"], dataset=dataset)
     scores = with_test_scores(scores, competition, dataset, test)
     teacher = find_teacher(config, dataset)
+    models = {number: run.fold(number).model for number in folds if run.fold(number).has_model}
+    choices = {str(number): one["choice"]["name"] for number, one in models.items() if "choice" in one}
     cuts = [cut for number in folds if (cut := run.fold(number).cut_by_budget)]
     about = {
         "run": run.name,
         "classes": classes,
         **tta,
+        **({"choices": choices} if choices else {}),
         **baseline_scores(competition, dataset, oof, linear),
         **({} if teacher is None else {"over_teacher": gain_over_teacher(teacher, dataset, oof, competition.metric)}),
         "identity": identity_of(config, dataset),

@@ -18,14 +18,13 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
 from kagglepipe.images.table import check_class_names
-from kagglepipe.options import CompetitionOptions
+from kagglepipe.options import CompetitionOptions, usual_model
 from kagglepipe.predictions.metric_needs import check_metric, check_numbers
 from kagglepipe.runs.answers import read_answers, read_segment_answers
 from kagglepipe.runs.expected import check_contract, check_segments, check_separator
 
 log = logging.getLogger(__name__)
 ALWAYS = ("kind", "metric", "form")  # also where they are the default
-MODELS = {"video": "cnn_lstm", "series": "lstm", "audio": "lstm"}
 YAML_ENDS = (".yaml", ".yml")
 
 
@@ -87,7 +86,7 @@ def yaml_lines(
         found = {**found, "title": slug}
         reasons = {name: inferred.reasons[name] for name in found if found[name] == inferred.fields.get(name)}
     head = f"{slug}: each field can be typed as well, as competition.NAME=VALUE; docs/options.md has all of them"
-    body, model = field_lines(found, reasons), MODELS.get(competition.kind)
+    body, model = field_lines(found, reasons), usual_model(competition.kind, competition.form)
     if model:
         body = ["defaults:", f"  - override /model: {model}", "competition:", *(f"  {line}" for line in body)]
         body += setting_lines(inferred) if inferred else []

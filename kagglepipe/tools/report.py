@@ -278,14 +278,15 @@ def along_section(
     from kagglepipe.runs.activity import activity_of
 
     network = network_of(run, "temporal")
-    if network is None or network.model["temporal"]["cell"] not in CELLS or not has_rate_of(run, dataset):
+    recurrent = [fold.number for fold in network.models if fold.model["temporal"]["cell"] in CELLS] if network else []
+    if network is None or not recurrent or not has_rate_of(run, dataset):
         return []
     assert dataset.items is not None
     assert dataset.rate is not None
     lengths = item_lengths(dataset.items, dataset.rate)
     rows = dataset.train.set_index("id").loc[found.oof["id"]]
     losses = np.asarray(found.task.row_losses(found.probs, found.truth), np.float64)
-    losses[rows["video"].map(lengths) > MOST_STEPS] = -1
+    losses[(rows["video"].map(lengths) > MOST_STEPS) | ~rows["fold"].isin(recurrent)] = -1
     worst = int(losses.argmax())
     id, row = str(found.oof["id"].iloc[worst]), rows.iloc[worst]
     if losses[worst] < 0:

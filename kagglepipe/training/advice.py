@@ -113,7 +113,7 @@ def what_to_change(options: "LearnerOptions") -> str:
     kind = options.competition.kind
     if options.is_finetuned:
         return "more training.epochs, another training.lr"
-    if kind != "image" and options.model.temporal.cell != "mean":
+    if kind != "image" and options.model.temporal.cell not in ("auto", "mean"):
         return "more sequences.steps, another sequences.lr"
     return "another model, training=finetune" if options.competition.has_encoder else "model=lstm"
 

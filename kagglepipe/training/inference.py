@@ -95,12 +95,15 @@ class SequenceRun:
         self.predict = LINKS[self.meta.get("task", "multiclass")].predict
         self.encoders: dict[Path, Encoder | None] = {}  # of a series there is none
         self.models: list[tuple[Path, TemporalModel, list[int]]] = []  # with the places of the first fold's classes
+        self.shares: list[float] = []  # of each model: folds count alike, however many members model=auto gave them
         for checkpoint, order in zip(checkpoints, class_orders(checkpoints), strict=True):
             file = checkpoint.backbone_file
             if file not in self.encoders:
                 own = backend if self.meta["shared_backbone"] else backend.uncached
                 self.encoders[file] = own.encoder(load_encoder(checkpoint)) if self.meta["kind"] == "video" else None
-            self.models += [(file, model.to(backend.device), order) for model in load_temporal(checkpoint)]
+            members = load_temporal(checkpoint)
+            self.models += [(file, model.to(backend.device), order) for model in members]
+            self.shares += [1 / len(members) / len(checkpoints)] * len(members)
 
     @property
     def is_causal(self) -> bool:
@@ -168,26 +171,27 @@ class SequenceRun:
     def probabilities(self, features: dict[Path, NDArray[np.float32]], *, per_frame: bool) -> Probs:
         """(T, C), or (C,) for the whole: the mean over folds and members. features: encoder -> (T, F)."""
         total: Probs = np.zeros(())
-        for file, model, order in self.models:
+        for (file, model, order), share in zip(self.models, self.shares, strict=True):
             x = torch.from_numpy(np.asarray(features[file], np.float32))[None].to(self.device)
             lengths = torch.tensor([x.shape[1]])
             logits = model.frame_logits(x, lengths) if per_frame else model(x, lengths)
-            total = total + self.predict(logits[0].double()).cpu().numpy()[..., order]
-        return total / len(self.models)
+            total = total + share * self.predict(logits[0].double()).cpu().numpy()[..., order]
+        return total
 
     def stream(self) -> Callable[[dict[Path, NDArray[np.float32]]], Probs]:
         """Make a function to be called with the features (F,) of one frame after the other -> (C,).
 
         Raises UserError for a run that looks ahead.
         """
-        streams = [(file, Stream(model), order) for file, model, order in self.models]
+        models = zip(self.models, self.shares, strict=True)
+        streams = [(file, Stream(model), order, share) for (file, model, order), share in models]
 
         def step(features: dict[Path, NDArray[np.float32]]) -> Probs:
             total: Probs = np.zeros(())
-            for file, stream, order in streams:
+            for file, stream, order, share in streams:
                 logits = stream(torch.from_numpy(features[file]).to(self.device))
-                total = total + self.predict(logits.double()).cpu().numpy()[..., order]
-            return total / len(streams)
+                total = total + share * self.predict(logits.double()).cpu().numpy()[..., order]
+            return total
 
         return step
 

@@ -78,6 +78,13 @@ class SequenceLearner:
         self.is_video, self.per_frame = options.competition.kind == "video", options.competition.finds_segments
         self._features: dict[int, Features] = {}
         self._scales: dict[TemporalOptions, tuple[Array, Array]] = {}
+        self.fit_name = "train: fold {}"  # of log lines, with the fold
+
+    def with_features_of_this(self, dataset: Dataset, options: LearnerOptions) -> "SequenceLearner":
+        """Make a learner of other rows of the same items, or of another temporal model, which shares the features."""
+        learner = SequenceLearner(dataset, options, self.runtime)
+        learner.network, learner._features = self.network, self._features
+        return learner
 
     def targets(self, rows: pd.DataFrame) -> Array:
         """What the outputs are fitted to: class indices (N,), or columns (N, O)."""
@@ -248,7 +255,7 @@ class SequenceLearner:
             model, epochs = fit_temporal(
                 examples, options.outputs(len(self.classes)), options.model.temporal, options.sequences,
                 task=self.task, clip=options.training.clip, seed=options.seed + 1000 * member,
-                device=self.runtime.device, name=f"train: fold {fold}, member {member}",
+                device=self.runtime.device, name=f"{self.fit_name.format(fold)}, member {member}",
             )  # fmt: skip
             models.append(model)
             history += [{"member": member, **epoch.row()} for epoch in epochs]
@@ -313,7 +320,7 @@ class SequenceLearner:
         batches = self.clip_batches(rows, examples)
         epochs = train_epochs(
             network, batches, make_optimiser(network, training), options=training, seed=self.options.seed,
-            precision=self.runtime.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
+            precision=self.runtime.training_precision, name=self.fit_name.format(fold), unit="clip", evaluate=None,
             loss=temporal_loss(self.task, examples),
             runtime=fit_runtime(
                 runtime, self.options, self.runtime, self.classes, len(self.test) + int((self.folds == fold).sum()),

@@ -129,6 +129,8 @@ def test_all_temporal_models_are_tried_the_linear_one_first_then_the_configured(
     assert [one.name.split()[-1] for one in steps] == ["mean", "gru", "lstm", "conv"]
     assert steps[0].config.model.temporal.pooling == "mean"
     assert steps[0].cost < steps[1].cost == steps[3].cost
+    chosen = best.steps_of(config_of("competition=video_folder", "training=best"))
+    assert [one.name.split()[-1] for one in chosen] == ["mean", "auto", "lstm", "gru", "conv"]
     mean = config_of("competition=video_folder", "training=best", "model=mean_pool_diff")
     assert mean.model.temporal == TemporalOptions(cell="mean", pooling="mean")
     assert [one.config.model.temporal.pooling for one in best.steps_of(mean)] == ["mean", *["mean_max"] * 3]
