@@ -18,9 +18,11 @@ def inferred(source: Path, root: Path, *words: str) -> tuple[dict[str, Any], dic
     """(fields, settings) of the competition in a folder."""
     arguments = ["competition=auto", f"competition.source={source}", f"paths.root={root}", *words]
     typed = inferred_arguments(arguments)
-    assert ("model=lstm" in typed) is not any(word.startswith("model=") for word in words)
     found = InferredFile.read(root / "data" / source.name)
     assert found is not None
+    is_heard = found.fields.get("kind") == "audio" or "competition.kind=audio" in words
+    model = "model=lstm" if is_heard or found.fields.get("form") in ("segments", "events") else "model=auto"
+    assert (model in typed) is not any(word.startswith("model=") for word in words)
     return found.fields, {name: value for name, value in found.settings.items() if any(name in one for one in typed)}
 
 

@@ -236,7 +236,7 @@ def test_the_data_of_an_identity() -> None:
 # --- clips, series, frames --------------------------------------------------------------------------------------
 
 KINDS = {
-    "clips": ("competition=video_folder", "sequences.motion=true", "sequences.rate=5"),
+    "clips": ("competition=video_folder", "model=cnn_lstm", "sequences.motion=true", "sequences.rate=5"),
     "series": ("competition=video_folder", "competition.kind=series", "model=lstm"),
     "long_videos": ("competition=video_folder_untrimmed", "sequences.window=16"),
     "long_series": ("competition=video_folder_untrimmed", "competition.kind=series", "model=lstm"),

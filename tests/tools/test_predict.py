@@ -289,11 +289,11 @@ QUICK = (
     "sequences.steps=20", "sequences.lr=1e-2", "sequences.members=2", "model.temporal.hidden=16",
 )  # fmt: skip
 KINDS = {
-    "clips": ("competition=video_folder", "competition.kind=video"),
-    "moving": ("competition=video_folder", "competition.kind=video", "sequences.motion=true", "sequences.rate=5"),
+    "clips": ("competition=video_folder", "model=cnn_lstm"),
+    "moving": ("competition=video_folder", "model=cnn_lstm", "sequences.motion=true", "sequences.rate=5"),
     "pooled": ("competition=video_folder", "competition.kind=video", "model=mean_pool_diff"),
-    "cropped": ("competition=video_folder", "competition.kind=video", "model.crop=center", "cache.short_side=24"),
-    "tuned": ("competition=video_folder", "competition.kind=video", "training=finetune", "training.epochs=1"),
+    "cropped": ("competition=video_folder", "model=cnn_lstm", "model.crop=center", "cache.short_side=24"),
+    "tuned": ("competition=video_folder", "model=cnn_lstm", "training=finetune", "training.epochs=1"),
     "series": ("competition=video_folder", "competition.kind=series", "model=lstm"),
 }
 
