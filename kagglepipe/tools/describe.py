@@ -86,7 +86,7 @@ def yaml_lines(
         found = {**found, "title": slug}
         reasons = {name: inferred.reasons[name] for name in found if found[name] == inferred.fields.get(name)}
     head = f"{slug}: each field can be typed as well, as competition.NAME=VALUE; docs/options.md has all of them"
-    body, model = field_lines(found, reasons), usual_model(competition.kind, competition.form)
+    body, model = field_lines(found, reasons), usual_model(found["kind"], found["form"])
     if model:
         body = ["defaults:", f"  - override /model: {model}", "competition:", *(f"  {line}" for line in body)]
         body += setting_lines(inferred) if inferred else []
