@@ -14,6 +14,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 
 UNANNOTATED = ""
+ROUNDING = 1e-6  # of the width: times in a CSV are decimal fractions
 
 
 def with_event_times(table: pd.DataFrame, name: str, competition: CompetitionOptions) -> pd.DataFrame:
@@ -74,7 +75,7 @@ def are_outside(events: pd.DataFrame, parts: pd.DataFrame) -> npt.NDArray[np.boo
 
 
 def widened(events: pd.DataFrame, width: float) -> pd.DataFrame:
-    """Segments of the frames that are labelled for each event, `width` to either side.
+    """Segments of the frames that are labelled for each event, those at most `width` before or after it.
 
     Of two of a video whose segments would overlap each has the frames that are nearer to it.
 
@@ -85,9 +86,10 @@ def widened(events: pd.DataFrame, width: float) -> pd.DataFrame:
     ordered = events.sort_values(["video", "start"], kind="stable", ignore_index=True)
     time = ordered["start"].to_numpy(np.float64)
     same = (ordered["video"] == ordered["video"].shift()).to_numpy()
+    reach = width * (1 + ROUNDING)  # segments are without their end: with it, so that the event is their middle
     middle = np.append(np.nan, (time[1:] + time[:-1]) / 2)[: len(time)]
-    start = np.where(same, np.maximum(time - width, middle), time - width)
+    start = np.where(same, np.maximum(time - reach, middle), time - reach)
     after, is_followed = np.append(middle[1:], np.nan)[: len(time)], np.append(same[1:], False)[: len(time)]
-    end = np.where(is_followed, np.minimum(time + width, after), time + width)
+    end = np.where(is_followed, np.minimum(time + reach, after), time + reach)
     wide = ordered.assign(start=start, end=end)
     return wide[wide["start"] < wide["end"]]

@@ -16,6 +16,7 @@ from kagglepipe.segments.event_metrics import event_scorer
 from kagglepipe.segments.postprocess import FrameProbs, smooth, smoothing_radius
 
 FLOOR = 0.01  # a peak below is none: more of them change the average precision by nothing
+DECIMALS = 9  # of probabilities: moving averages of equal ones differ by rounding, and would be no plateau
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,25 @@ def pick_events(
 ) -> pd.DataFrame:
     """Events of some videos: video, time, label and score, the smoothed probability of a local maximum.
 
-    Its time is the middle of that sample, or of a plateau's middle one.
+    Its time is that of the sample, as in the labels, or the middle of a plateau.
 
     >>> line = FrameProbs(np.arange(5.0), 1.0, np.array([[0.1], [0.9], [0.2], [0.4], [0.3]]))
     >>> pick_events({"v": line}, ["pass"], None, EventSettings())
       video  time label  score
-    0     v   1.5  pass    0.9
-    1     v   3.5  pass    0.4
+    0     v   1.0  pass    0.9
+    1     v   3.0  pass    0.4
     """
     parts = []
     for video, own in probs.items():
-        values = smooth(own.probs, smoothing_radius(settings.smoothing, own.step))
+        values = smooth(own.probs, smoothing_radius(settings.smoothing, own.step)).round(DECIMALS)
         least = max(1.0, settings.distance / own.step)
         for column, label in enumerate(classes):
             if label == background:
                 continue
             framed = np.pad(values[:, column], 1, constant_values=-1)  # the first and last sample may be peaks
-            peaks = find_peaks(framed, height=FLOOR, distance=least)[0] - 1
-            columns = {"video": video, "time": own.times[peaks] + own.step / 2, "label": label}
-            parts.append(pd.DataFrame({**columns, "score": values[peaks, column]}))
+            peaks, about = find_peaks(framed, height=FLOOR, distance=least, plateau_size=1)
+            time = (own.times[about["left_edges"] - 1] + own.times[about["right_edges"] - 1]) / 2
+            parts.append(pd.DataFrame({"video": video, "time": time, "label": label, "score": framed[peaks]}))
     found = pd.concat(parts, ignore_index=True).astype({"video": "str", "label": "str"})
     return found.sort_values(["video", "time", "label"], ignore_index=True)
 

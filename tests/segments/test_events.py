@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kagglepipe.competitions.event_labels import widened
 from kagglepipe.segments.event_metrics import event_average_precision, event_scorer, match_events
 from kagglepipe.segments.events import EventSettings, cross_fit_events, event_grid, pick_events
 from kagglepipe.segments.postprocess import FrameProbs
+from kagglepipe.sequences.grid import frame_labels
 
 
 def events(*rows: tuple[object, ...]) -> pd.DataFrame:
@@ -62,17 +64,46 @@ def line(values: list[float]) -> FrameProbs:
 def test_peaks_at_the_ends_on_plateaus_and_too_near_to_another() -> None:
     probs = {"v": line([0.9, 0.1, 0.5, 0.7, 0.7, 0.7, 0.2, 0.6, 0.0, 0.8])}
     all_of_them = pick_events(probs, ["none", "pass"], "none", EventSettings())
-    assert all_of_them["time"].tolist() == [0.25, 2.25, 3.75, 4.75]
+    assert all_of_them["time"].tolist() == [0.0, 2.0, 3.5, 4.5]
     assert all_of_them["score"].tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8])
     apart = pick_events(probs, ["none", "pass"], "none", EventSettings(distance=1.6))
-    assert apart["time"].tolist() == [0.25, 2.25, 4.75]
+    assert apart["time"].tolist() == [0.0, 2.0, 4.5]
     assert pick_events({"v": line([0.0] * 5)}, ["none", "pass"], "none", EventSettings()).empty
+
+
+@pytest.mark.parametrize(
+    ("step", "width", "times"),
+    [
+        (1.0, 0.5, [10.0, 25.0]),
+        (1.0, 3.0, [10.0, 25.0]),
+        (0.1, 0.2, [1.3, 3.1]),
+        (0.1, 0.25, [1.3, 3.1]),
+        (60, 90, [600, 1500]),
+    ],
+    ids=["one sample each", "of a series", "frames at the ends of the width", "and between them", "whole minutes"],
+)
+def test_events_on_the_grid_are_found_where_they_are_labelled(step: float, width: float, times: list[float]) -> None:
+    """Certain frames of an event lie around it, so that nothing but its own time is found, however it is smoothed."""
+    truth = events(*(("v", time, "pass") for time in times))
+    grid = np.arange(40) / (1 / step)
+    labelled = frame_labels(grid, widened(truth.assign(start=truth["time"], end=truth["time"]), width), "none")
+    probs = np.eye(2)[(labelled == "pass").astype(int)] * 0.98 + 0.01
+    for settings in event_grid(width):
+        found = pick_events({"v": FrameProbs(grid, step, probs)}, ["none", "pass"], "none", settings)
+        found = found[found["score"] > 0.1]
+        assert found["time"].tolist() == pytest.approx(times)
+        assert event_average_precision(found, truth, [0.4 * step]) == 1
+
+
+def test_a_plateau_has_its_middle_as_time() -> None:
+    probs = {"v": line([0, 0.7, 0.7, 0, 0.6, 0.6])}
+    assert pick_events(probs, ["none", "pass"], "none", EventSettings())["time"].tolist() == [0.75, 2.25]
 
 
 def test_smoothing_makes_one_peak_of_two() -> None:
     probs = {"v": line([0, 0, 0.8, 0.5, 0.8, 0, 0])}
     smooth = pick_events(probs, ["none", "pass"], "none", EventSettings(smoothing=1.5))
-    assert smooth["time"].tolist() == [1.75]
+    assert smooth["time"].tolist() == [1.5]
     assert smooth["score"].tolist() == pytest.approx([0.7])
 
 
