@@ -271,16 +271,24 @@ def check_header(path: object, rows: pd.DataFrame, is_item: Callable[[str], bool
     """Raises UserError where the header of a CSV is an item with its answer, as the rows below it are.
 
     rows: text (N, columns) under that header. is_item: whether a cell names an item. option: that names the table. An
-    item above items shows it by its extension, or beside a column that is called by a number or as one of its cells is.
+    item above items shows it by its extension, or where each other column is called as one of its cells is, or by a
+    number above numbers: a word unlike its cells, as `id` above items, names its column, so that 0, 1, 2 are classes.
     """
-    header = [str(name) for name in rows.columns]
-    for place, cell in enumerate(header):
-        if not is_item(cell) or not rows.iloc[:20, place].map(is_item).mean() > 0.5:
-            continue
-        others = [name for name in header if name != cell]
-        is_row = any(NUMBER.fullmatch(name) or (rows[[name]] == name).to_numpy().any() for name in others)
-        if suffix_of(cell) in MEDIA or is_row or (not others and any(map(str.isdigit, cell))):
+    columns = [(str(name), rows.iloc[:, place]) for place, name in enumerate(rows.columns)]
+    above = [(name, cells) for name, cells in columns if is_item(name) and cells.head(20).map(is_item).mean() > 0.5]
+    is_again = any(cells.is_unique and name in set(cells) for name, cells in above)  # pandas' 0, above the item 0
+    known = {name for name, _ in above}
+    is_row = not is_again and all(name in known or _is_like(name, cells) for name, cells in columns)
+    for name, _ in above:
+        if suffix_of(name) in MEDIA or (is_row and (len(columns) > 1 or any(map(str.isdigit, name)))):
+            header = ", ".join(name for name, _ in columns[:3])
             raise UserError(
-                f"{path} begins with {', '.join(header[:3])}, which is an item: its first row must name the columns, "
+                f"{path} begins with {header}, which is an item: its first row must name the columns, "
                 f"as item,label; mend it, or type competition.{option}=PATH of such a copy"
             )
+
+
+def _is_like(name: str, cells: "pd.Series[str]") -> bool:
+    """Whether a column is called as one of its cells is, or by a number above numbers."""
+    are_numbers = bool(NUMBER.fullmatch(name)) and pd.to_numeric(cells, errors="coerce").notna().mean() > 0.5
+    return are_numbers or bool((cells == name).any())

@@ -367,6 +367,24 @@ def numbered_classes() -> Files:
     return {**files, "classes.csv": csv("class_id,class_name", enumerate(("zebra", "cow", "ape")))}
 
 
+def numbered_columns(tags: int = 0) -> Files:
+    """One-hot columns called 0 to 3, as pandas names them, above numbers that are names of images, too.
+
+    tags: further ones in each row.
+    """
+    rows = [(n, *(int((k - n) % 4 <= tags) for k in range(4))) for n in range(COUNT)]
+    return {
+        **media([f"train/{n}.png" for n in range(COUNT)] + [f"test/{100 + n}.png" for n in range(ASKED)]),
+        "train.csv": csv("id,0,1,2,3", rows),
+        "sample_submission.csv": csv("id,0,1,2,3", [(100 + n, 0, 0, 0, 0) for n in range(ASKED)]),
+    }
+
+
+def numbered_tags() -> Files:
+    """The same with two tags in each row."""
+    return numbered_columns(tags=1)
+
+
 def spaced_ids() -> Files:
     """Ids with blanks, from a folder of its own in the list of labels."""
     names = [f"leaf {n} (1)" for n in range(COUNT + ASKED)]
@@ -777,6 +795,6 @@ UNLISTED: dict[str, Callable[[], Files]] = {
         skin_lesions, sign_language, urban_sounds, sensor_sequences, hundred_sports, fisheries,
         facial_expressions, pixels_in_cells, herbarium, proteins, museum, catheters, retinopathy, bone_ages, crowds,
         keypoints, brain_votes, a_row_a_tag, stroke_clots, mammograms, brain_scans, pets, whales, hotels, plant_traits,
-        traffic_signs, chest_xrays, environmental_sounds, machine_states,
+        traffic_signs, chest_xrays, environmental_sounds, machine_states, numbered_columns, numbered_tags,
     )
 }  # fmt: skip

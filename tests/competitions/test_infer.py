@@ -16,8 +16,10 @@ from kagglepipe.competitions import source_tables
 from kagglepipe.competitions.annotations import list_items
 from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.infer import Inference, infer
+from kagglepipe.competitions.infer_sources import Names
 from kagglepipe.competitions.infer_tasks import METRIC_TASKS
 from kagglepipe.competitions.source_tables import read_source_tables
+from kagglepipe.competitions.spreadsheet import check_header
 from kagglepipe.competitions.table import list_images
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
@@ -158,6 +160,10 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
         ("chest_xrays", {"group_from": "person{group}_*", "test": "chest_xray/test"}),
         ("environmental_sounds", {"group_from": None, "columns": {"item": "filename", "label": "category",
                                                                   "fold": "fold"}}),
+        ("numbered_columns", {"task": None, "form": "probabilities",
+                              "columns": {"item": "id", "labels": ["0", "1", "2", "3"]}}),
+        ("numbered_tags", {"task": "multilabel", "form": "probabilities",
+                           "columns": {"item": "id", "labels": ["0", "1", "2", "3"]}}),
     ],
 )  # fmt: skip
 def test_other_competitions(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
@@ -625,6 +631,34 @@ def test_a_table_without_a_row_of_names_is_refused(
     said = f"{table} begins with {begin}, which is an item: its first row must name the columns, {mend}"
     with pytest.raises(UserError, match=f"^{said}$"):
         inferred(files, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "is_refused"),
+    [
+        ("id,0,1,2", "0,1,0,0 1,0,1,0 2,0,0,1", False),  # classes
+        ("0,1,2,id", "1,0,0,0 0,1,0,1 0,0,1,2", False),
+        ("id,1,5,9", "1,0,1,0 5,1,0,0 9,0,0,1", False),
+        (",0", "0,ash 1,elm 2,ash", False),  # as pandas writes a column without a name
+        ("0,1", "0,ash 1,elm 2,ash", False),
+        ("0,1", "0,1 1,0 2,1", False),
+        ("0", "0 1 2", False),
+        ("0,label", "1,ash 2,elm 3,ash", False),
+        ("0,1,0,0", "1,0,1,0 2,0,0,1 3,1,0,0", True),
+        ("0,ash", "1,ash 2,elm 3,ash", True),
+        ("0,2.5", "1,1.5 2,0.5 3,7", True),
+        ("0", "1 2 3", True),
+        ("0.png,other", "1.png,ash 2.png,elm 3.png,ash", True),
+    ],
+)
+def test_names_of_columns_are_told_from_an_item(header: str, rows: str, *, is_refused: bool) -> None:
+    names = Names(f"images/{n}.png" for n in range(12))
+    table = pd.DataFrame([row.split(",") for row in rows.split()], columns=header.split(","), dtype=str)
+    if is_refused:
+        with pytest.raises(UserError, match=r"^train.csv begins with 0.*, which is an item"):
+            check_header("train.csv", table, names.has, "labels")
+    else:
+        check_header("train.csv", table, names.has, "labels")
 
 
 def test_row_id_is_an_id_unless_it_counts_the_rows(tmp_path: Path) -> None:
