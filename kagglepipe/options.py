@@ -913,7 +913,7 @@ class PredictOptions(Options, group="predict"):
     )
     tta: list[str] = option(
         [], "Turned views whose predictions are averaged with those of the clean one, as [flip], by training, too; "
-        "[auto]: a flip, kept if the out-of-fold predictions gain.",
+        "[auto]: a flip, or all turns with augmentation=dihedral, kept if the out-of-fold predictions gain.",
         choices=("auto", *TTA_VIEWS), read_by="image", stages="train | bundle", added="0.4.0",
     )  # fmt: skip
 

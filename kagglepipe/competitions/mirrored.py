@@ -13,34 +13,39 @@ SIDES = (
     ("sinistro", "destro"), ("esquerda", "direita"), ("esquerdo", "direito"), ("ost", "west"), ("est", "ouest"),
     ("este", "oeste"), ("b", "d"), ("p", "q"),
 )  # fmt: skip
+PAIRS = {frozenset(side) for side in SIDES}
+LETTERS = {frozenset("bd"), frozenset("pq")}  # mirrored as glyphs, unless in a code
 DIGITS = {str(digit) for digit in range(10)}
 
 
 def mirrored_classes(classes: Sequence[str]) -> tuple[str, str] | None:
     """Two classes of which one may be the other in a mirror, by their names; None if no names hint at that.
 
-    The names differ only in a word for a side, or are letters such as b and d. Ten classes called 0 to 9 count as
-    digits, of which 2 and 5 are the pair.
+    The names differ only in a word for a side, or in letters such as b and d, and are no codes with digits. Ten classes
+    called 0 to 9 count as digits, of which 2 and 5 are the pair.
 
     >>> mirrored_classes(["stop", "Turn-Left", "Turn-Right"])
     ('Turn-Left', 'Turn-Right')
-    >>> mirrored_classes(["cat", "left_over"])
+    >>> mirrored_classes(["cat", "left_over"]), mirrored_classes(["w_000b", "w_000d"])
+    (None, None)
     """
     if set(classes) == DIGITS:
         return "2", "5"
-    words = {name: words_of(name) for name in classes}
-    for one, other in itertools.combinations(classes, 2):
+    sides = frozenset[str]().union(*PAIRS)
+    words = {name: found for name in classes if sides & set(found := words_of(name))}  # few of thousands of names
+    for one, other in itertools.combinations(words, 2):
         differ = {frozenset(pair) for pair in itertools.zip_longest(words[one], words[other]) if pair[0] != pair[1]}
-        if differ and all(pair in {frozenset(side) for side in SIDES} for pair in differ):
+        pairs = PAIRS - LETTERS if re.search(r"\d", one) else PAIRS
+        if differ and differ <= pairs:
             return one, other
     return None
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name in lower case, which blanks, signs, digits or capitals set apart.
+    """The words of a name in lower case, which blanks, signs, digits or capitals set apart; a letter after digits is none.
 
-    >>> words_of("turnLeft"), words_of("hand_left2"), words_of("CCW")
-    (['turn', 'left'], ['hand', 'left', '2'], ['ccw'])
+    >>> words_of("turnLeft"), words_of("hand_left2"), words_of("CCW"), words_of("w_007r")
+    (['turn', 'left'], ['hand', 'left', '2'], ['ccw'], ['w', '007r'])
     """
     spaced = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])", " ", name)
-    return [word.lower() for word in re.findall(r"[^\W\d_]+|\d+", spaced)]
+    return [word.lower() for word in re.findall(r"\d+[^\W\d_](?![^\W\d_])|[^\W\d_]+|\d+", spaced)]
