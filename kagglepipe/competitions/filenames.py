@@ -48,6 +48,11 @@ FILLERS = (
     "files", "folder", "samples", "sample", "split", "jpeg", "jpg", "png", "stage", "public", "private",
     "audio", "audios", "sounds", "wav", "wavs",
 )  # fmt: skip
+ITEMS = {  # beside a word for a split they say what lies there; alone they may be a class
+    "series", "timeseries", "signal", "signals", "recording", "recordings", "record", "records", "sequence",
+    "sequences", "sound", "soundscape", "soundscapes", "waveforms", "spectrograms", "eeg", "eegs", "ecg", "clip",
+    "video", "frames", "track", "tracks", "sensor", "sensors", "picture", "photo", "file", "npy", "npz", "csv", "csvs",
+}  # fmt: skip
 UNUSUAL = re.compile(r"\\|^\s|\s$|(?:^|/)\.?(?:/|$)")  # in a path of ASCII, which `spelt` changes
 MAX_HINTS = 5000  # names that a misspelt one is compared with
 
@@ -96,10 +101,10 @@ def without_dicom_copies(files: Sequence[str]) -> list[str]:
 def split_of(name: str) -> str | None:
     """Find `train`, `valid` or `test` in a folder's name, or a cell of a column `split`; None without one.
 
-    >>> [split_of(name) for name in ("Training", "test_images", "TestSet1", "Validación", "trains", "latest")]
-    ['train', 'test', 'test', 'valid', None, None]
+    >>> [split_of(name) for name in ("Training", "test_images", "TestSet1", "test_series", "Validación", "latest")]
+    ['train', 'test', 'test', 'test', 'valid', None]
     """
-    words = words_of(name)
+    words = [word for word in words_of(name) if word not in ITEMS]
     return SPLIT_WORDS.get(words[0]) if len(words) == 1 else None
 
 

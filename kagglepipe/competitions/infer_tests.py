@@ -81,7 +81,7 @@ def _find_tests(sources: Sources, names: Names, labels: SourceTable | None) -> t
         unlabelled = [folder for folder in _outer_folders(media) if UNLABELLED & set(words_of(folder))]
         inside = [file for file in media if unlabelled and file.startswith(f"{unlabelled[0]}/")]
         return (unlabelled[0], f"{len(inside)} files", inside) if unlabelled else (None, "", list(media))
-    cells = lists[0].rows[str(names.column(lists[0]))].unique()
+    cells = ids.unique() if lists[0] is sample else lists[0].rows[str(names.column(lists[0]))].unique()
     return lists[0].path, "lists the items to classify", [file for cell in cells for file in names.all(cell)]
 
 

@@ -42,7 +42,7 @@ def mirrored_classes(classes: Sequence[str]) -> tuple[str, str] | None:
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name in lower case, which blanks, signs, digits or capitals set apart; a letter after digits is none.
+    """The words of a name in lower case, set apart by blanks, signs, digits or capitals; digits keep one letter after.
 
     >>> words_of("turnLeft"), words_of("hand_left2"), words_of("CCW"), words_of("w_007r")
     (['turn', 'left'], ['hand', 'left', '2'], ['ccw'], ['w', '007r'])

@@ -92,9 +92,14 @@ def test_what_is_to_be_classified_is_meant_only_if_nothing_else_is() -> None:
     ("name", "split"),
     [
         *((name, "train") for name in ("TRAIN", "Training", "train_images", "train-jpg", "trainset", "stage1_train")),
-        *((name, "test") for name in ("test", "Test ", "Testing", "test_images", "TestData", "test1", "test_videos")),
+        *((name, "test") for name in ("test", "Test ", "Testing", "test_images", "TestData", "test1", "test_videos",
+                                         "test_series", "testing_signals", "test_clip", "TestSounds", "test_recordings",
+                                         "test_soundscapes", "test_data", "test_files", "series_test")),
+        *((name, "train") for name in ("train_series", "training_recordings", "train_eegs", "clips_train")),
+        *((name, "valid") for name in ("valid_signals", "val_series", "dev_clips")),
         *((name, "valid") for name in ("val", "Valid", "validation", "dev", "val_set")),
-        *((name, None) for name in ("", "latest", "contest", "trains", "train_val", "cat", "0", "images", "protest")),
+        *((name, None) for name in ("", "latest", "contest", "trains", "train_val", "cat", "0", "images", "protest",
+                                       "series", "signal", "test_masks")),
     ],
 )  # fmt: skip
 def test_names_that_say_train_test_or_validation(name: str, split: str | None) -> None:

@@ -720,3 +720,14 @@ def test_items_in_one_npz_are_named(tmp_path: Path) -> None:
 def test_a_few_pixels_in_rows_with_a_class_keep_their_advice(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="first row must name the columns, which are label,pixel0"):
         inferred({"emnist.csv": NUMBERS}, tmp_path)
+
+
+@pytest.mark.parametrize(("folder", "test"), [("test_series", "test_series"), ("later", "sample_submission.csv")])
+def test_a_sample_that_names_one_item_finds_the_test(folder: str, test: str, tmp_path: Path) -> None:
+    files = {
+        **imitations.media([f"train_series/s{n}.npz" for n in range(12)] + [f"{folder}/u{n}.npz" for n in range(5)]),
+        "train.csv": imitations.csv("series_id,surface", [(f"s{n}", "ab"[n % 2]) for n in range(12)]),
+        "sample_submission.csv": imitations.csv("series_id,surface", [("u0", "a")]),
+    }
+    fields = inferred(files, tmp_path).fields
+    assert (fields["test"], fields["id"]) == (test, "stem")
