@@ -218,7 +218,7 @@ class FileNames:
         self._files = [(file, tuple(spelt(file).split("/"))) for file in files]
         self._last = frozenset(last)
         self._suffixes = suffixes
-        self._numbers: dict[int, list[str]] | None = None  # made when it is needed
+        self._numbers: dict[str, list[str]] | None = None  # made when it is needed
         self._parts: dict[str, list[str]] | None = None
         self._ends: dict[int, dict[str, list[tuple[str, tuple[str, ...]]]]] = {}
 
@@ -260,15 +260,13 @@ class FileNames:
         return files[0] if len(files) == 1 else None
 
     def _numbered(self, name: str) -> list[str]:
-        """List the files whose stem is the same whole number, as tables write numbers: 12 or 12.0 for 012.jpg."""
-        if (number := whole_number(name)) is None:
-            return []
+        """List the files that are called by the same whole number, as tables write it: 12, 12.0, 12.jpg for 012.jpg."""
         if self._numbers is None:
             self._numbers = {}
             for file, parts in self._files:
-                if (own := whole_number(stem_of(parts[-1]))) is not None:
+                for own in {as_number(stem_of(parts[-1])), as_number(parts[-1])}:
                     self._numbers.setdefault(own, []).append(file)
-        files = self._numbers.get(number, [])
+        files = self._numbers.get(as_number(name), [])
         ranks = [self._rank(file) for file in files]
         return [file for file, rank in zip(files, ranks, strict=True) if rank == min(ranks)]
 
@@ -359,8 +357,15 @@ def whole_number(text: str) -> int | None:
 
 
 def as_number(name: str) -> str:
-    """A name that is a whole number as `12`, not `0012` or `12.0`; another as it is."""
-    return name if (number := whole_number(name)) is None else str(number)
+    """A name that is a whole number as `12`, not `0012` or `12.0`, also before an extension; another as it is.
+
+    >>> [as_number(name) for name in ("0012", "12.0", "0012.jpg", "a012")]
+    ['12', '12', '12.jpg', 'a012']
+    """
+    if (number := whole_number(name)) is not None:
+        return str(number)
+    suffix, number = suffix_of(name), whole_number(stem_of(name))
+    return name if number is None or suffix not in MEDIA else f"{number}{suffix}"
 
 
 def format_rank(path: str) -> int:

@@ -183,6 +183,8 @@ def are_classes(folders: "pd.Series[str]", labels: Labels) -> bool:
     of ids beside the labels.
     """
     names = set(folders)
+    if names <= set(labels.table.cells(labels.columns[0])):  # files may be called after their class, as ant/ant_1.jpg
+        return True
     is_sharded = all(stem_of(str(file)).casefold().startswith(name.casefold()) for file, name in folders.items())
     others = [name for name in labels.table.columns if name not in (labels.item, *labels.columns)]
     ids = [name for name in others if is_group(name) or "id" in column_words(name)]

@@ -113,7 +113,7 @@ class Names:
         for file in files:
             path = spelt(file)
             stem = stem_of(path)
-            for name in {path, name_of(path), stem, as_number(stem)}:
+            for name in {path, name_of(path), stem, as_number(stem), as_number(name_of(path))}:
                 key = name.casefold()
                 if key and self._files.setdefault(key, file) != file:
                     self._others.setdefault(key, []).append(file)

@@ -512,6 +512,28 @@ def test_a_table_about_all_images_labels_them_and_folders_of_unlabelled_ones_are
     assert (found.fields["labels"], found.notes) == ("about.csv", [])
 
 
+@pytest.mark.parametrize("answer", ["1", "iris"])
+def test_a_list_of_classes_numbers_those_of_folders_beside_numbered_tests(answer: str, tmp_path: Path) -> None:
+    files = imitations.media(f"train/{name}/{name}_{n}.jpg" for name in FLOWERS for n in range(10))
+    files |= {**imitations.media(f"test/{n}.jpg" for n in range(6)), "classes.csv": LISTS_OF_CLASSES["id,class"]}
+    files["sample_submission.csv"] = imitations.csv("file,id", [(n, answer) for n in range(6)])
+    found = inferred(files, tmp_path).fields
+    assert "labels" not in found
+    form, first, classes = found["form"], found.get("first_index"), found.get("classes")
+    assert (form, first, classes) == (("index", 1, FLOWERS) if answer == "1" else ("name", None, None))
+    rows = list_images(sorted(files), CompetitionOptions(**found), tmp_path).rows
+    assert rows["split"].value_counts().to_dict() == {"train": 40, "test": 6}
+
+
+@pytest.mark.parametrize("form", ["{n:05}", "{n:05}.jpg"])
+def test_ids_with_zeros_before_them_are_those_of_numbered_files(form: str, tmp_path: Path) -> None:
+    files = {**in_folders(), **imitations.media(f"test/{n}.jpg" for n in range(100, 106))}
+    asked = [form.format(n=n) for n in range(100, 106)]
+    files["sample_submission.csv"] = imitations.csv("id,label", [(one, "iris") for one in asked])
+    rows = list_images(sorted(files), CompetitionOptions(**inferred(files, tmp_path).fields), tmp_path).rows
+    assert sorted(rows["id"][rows["split"] == "test"]) == asked
+
+
 def test_a_list_of_classes_is_not_preferred_to_labels_that_are_called_alike(tmp_path: Path) -> None:
     files = imitations.media(f"images/{n}.jpg" for n in range(1, 41))
     rows = [(f"{n}.jpg", FLOWERS[n % 4]) for n in range(1, 41)]
