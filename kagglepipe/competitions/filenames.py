@@ -359,13 +359,14 @@ def whole_number(text: str) -> int | None:
 def as_number(name: str) -> str:
     """A name that is a whole number as `12`, not `0012` or `12.0`, also before an extension; another as it is.
 
-    >>> [as_number(name) for name in ("0012", "12.0", "0012.jpg", "a012")]
-    ['12', '12', '12.jpg', 'a012']
+    >>> [as_number(name) for name in ("0012", "12.0", "0012.jpg", "a/012.jpg")]
+    ['12', '12', '12.jpg', 'a/012.jpg']
     """
     if (number := whole_number(name)) is not None:
         return str(number)
-    suffix, number = suffix_of(name), whole_number(stem_of(name))
-    return name if number is None or suffix not in MEDIA else f"{number}{suffix}"
+    suffix = suffix_of(name)
+    number = whole_number(name.removesuffix(name[-len(suffix) :])) if suffix else None
+    return f"{number}{suffix}" if number is not None and suffix in MEDIA else name
 
 
 def format_rank(path: str) -> int:
