@@ -72,9 +72,9 @@ class Run:
     def test(self) -> pd.DataFrame:
         """Predictions of the test rows: id, a column a class. Raises UserError where nothing was to classify."""
         stored = _stored(self)
-        if not stored.test_file.exists():
+        if not stored.test_file.exists() or (found := stored.test()).empty:
             raise UserError(f"{self.name} had nothing to classify: predict files with run.predict(PATHS)")
-        return stored.test()
+        return found
 
     def predict(
         self,
@@ -173,7 +173,12 @@ def load(run: str | Path) -> Run:
 
     folder = absolute(str(run))
     if not RunStore(folder.parent).run(folder.name).is_finished and (inner := RunStore(folder).finished()):
-        raise UserError(f"{folder} holds {len(inner)} runs and is none: load one, as load({str(inner[-1].folder)!r})")
+        raise UserError(f"{folder} is a folder of runs and not a run: load one, as load({str(inner[-1].folder)!r})")
+    places = (
+        [file.parent for file in absolute("outputs").glob(f"*/{run}/metrics.json")] if str(run) == folder.name else []
+    )
+    if places and not folder.exists():
+        raise UserError(f"{run} is the name of a run, and its folder is needed: load({str(places[0])!r})")
     return Run(RunStore(folder.parent).named(folder.name, f"load({str(run)!r})").folder)
 
 
@@ -195,8 +200,8 @@ def blend(members: Sequence[Run | str | Path], method: str = "auto") -> Run:
     from kagglepipe.tools.commands import run_command
 
     if not isinstance(members, list | tuple) or len(members) < 2:
-        count = len(members) if isinstance(members, list | tuple) else 1
-        raise UserError(f"a blend needs a list of two runs or more, and there are {count}: blend([run, other])")
+        given = len(members) if isinstance(members, list | tuple) else f"no list but {shortened(repr(members), 40)}"
+        raise UserError(f"a blend needs a list of two runs or more, and there is {given}: blend([run, other])")
     names = [str(_opened(member).folder) for member in members]
     config = own_config(_stored(load(names[0])))
     config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=names, method=method))

@@ -127,13 +127,14 @@ def test_a_run_is_shown_in_a_notebook_with_names_as_text(run: kp.Run) -> None:
         (lambda run, place: run.predict([np.zeros((4, 4, 3), np.float32)]), r"needed are images \(H, W\) or"),
         (lambda run, place: run.predict([{}]), r"inputs\[0\] is dict; needed are images"),
         (lambda run, place: kp.load("nothing"), r"^load\('nothing'\) is not a finished run"),
-        (lambda run, place: kp.blend([run]), "two runs or more"),
+        (lambda run, place: kp.blend([run]), "two runs or more, and there is 1: blend"),
+        (lambda run, place: kp.blend("a run"), "two runs or more, and there is no list but 'a run': blend"),
         (lambda run, place: kp.train("image_folder", "stage=predict", root=place), "so that stage is no option of it"),
         (lambda run, place: kp.train("image_folder", stage="predict", root=place), "so that stage is no option of it"),
         (lambda run, place: kp.train("image_folder", "predict", root=place), "so that predict is no option of it"),
         (lambda run, place: kp.train("image_folder", "-m", root=place), "so that -m is no option of it"),
         (lambda run, place: kp.train("image_folder", 3, root=place), "3 is no option: options are texts"),
-        (lambda run, place: kp.load(place / "outputs/toy"), r"toy holds \d+ runs and is none: load one"),
+        (lambda run, place: kp.load(place / "outputs/toy"), "toy is a folder of runs and not a run: load one"),
         (lambda run, place: kp.list_runs(3, place), "competitions with runs there: toy$"),
         (lambda run, place: run.predict([IMAGE], engine="nonsense"), "^engine=nonsense is unknown; choose one of"),
         (lambda run, place: run.predict([IMAGE], device="gpu"), "^device=gpu is unknown"),
@@ -153,6 +154,19 @@ def test_errors_are_raised_in_the_words_of_the_command(
 ) -> None:
     with pytest.raises(kp.UserError, match=words):
         call(run, place)
+
+
+def test_the_name_of_a_run_is_answered_by_its_folder(run: kp.Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    with pytest.raises(kp.UserError, match=rf"its folder is needed: load\('{run.folder}'\)$"):
+        kp.load(run.name)
+
+
+def test_a_run_that_had_nothing_to_classify_has_no_predictions_of_it(tmp_path: Path) -> None:
+    make_toy(tmp_path / "toy")
+    shutil.rmtree(tmp_path / "toy/test")
+    with pytest.raises(kp.UserError, match=r"had nothing to classify: predict files with run.predict\(PATHS\)$"):
+        train(tmp_path).test()
 
 
 def test_a_run_without_out_of_fold_rows_is_said(run: kp.Run, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from kagglepipe.reports.thumbnails import Album, Overlay
 
 MOST_CLASSES, EXAMPLES = 12, 6
 CENTRE, BORDER = (0.25, 0.75), (0.125, 0.875)  # of both sides; the border is what lies outside
+LEAST_CELLS = 3  # of a side, so that a cell can lie in the centre
 COLOUR, OPACITY = (255, 40, 60), 190  # of 255, where a map is largest
 Map = NDArray[np.float32]
 
@@ -43,6 +44,11 @@ def looked(
         rows.append((name or "no tag", str(len(ids)), *(Bar(f"{one:.0%}", one) for one in (centre, border))))
         ids = sorted(ids, key=lambda id: -found[id][1])[:EXAMPLES]
         shelves.append((name or "no tag", [album.tile(id, f"{found[id][1]:.0%} at the border") for id in ids]))
+    if min(min(one.shape) for one in maps.values()) < LEAST_CELLS:
+        coarse = (
+            "The maps are too coarse to tell the centre from the border: a larger model.image_size makes finer ones."
+        )
+        return Section("looked", "What it looked at", [Text(words), Text(coarse)])
     caption = (
         "Weight of the maps by answer: an even map has 25 % in the centre, half of both sides, and 44 % at the border"
     )

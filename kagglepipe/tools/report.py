@@ -388,11 +388,12 @@ def learned(run: Run) -> tuple[list[FoldFacts], list[tuple[str, str]]]:
     folds = [FoldFacts(fold.number, log_of(fold.folder / "log.csv"), fold.metrics) for fold in run.finished_folds]
     metrics = run.metrics
     machine = metrics.get("machine") or {}
+    units = "cores" if machine.get("device") == "cpu" else "devices"
     cost = {
         "seconds of the command that finished it": metrics.get("seconds"),
         "peak memory, GB": metrics.get("peak_memory_gb"),
         "cut short by a budget of": metrics.get("cut_by_budget"),
-        **machine,
+        **{units if name == "devices" else name: fact for name, fact in machine.items()},
     }
     return folds, [(name, str(value)) for name, value in cost.items() if value is not None]
 

@@ -56,6 +56,14 @@ def test_pictures_with_most_weight_at_the_border_come_first() -> None:
     assert [tile.name for tile in shelf.rows[0][1]] == ["b", "a"]
 
 
+def test_maps_of_two_by_two_cells_tell_no_centre_from_a_border() -> None:
+    """Each cell has the same part of the centre, so that the shares are those of an even map whatever it shows."""
+    assert shares(corner(2)) == shares(np.ones((2, 2), np.float32)) == (0.25, 0.4375)
+    _, text = looked({"a": corner(2)}, {"a": "x"}, Album(picture, 5), "run", is_exact=True).blocks
+    assert text.words.startswith("The maps are too coarse to tell the centre from the border")
+    assert len(looked({"a": corner(3)}, {"a": "x"}, Album(picture, 5), "run", is_exact=True).blocks) == 3
+
+
 def test_the_page_says_why_there_are_no_maps() -> None:
     (text,) = looked({}, {}, Album(picture, 5), "run", is_exact=False).blocks
     assert text.words.startswith("There are no maps: what the networks answer from, such as the class token of a ViT")

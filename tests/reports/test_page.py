@@ -340,6 +340,16 @@ def test_dark_blurred_and_odd_pictures_are_found() -> None:
     assert {tile.name for tile in shelf["blurred"]} == {f"blurred{k}" for k in range(10)}
 
 
+def test_what_is_left_of_a_blurred_picture_is_rounding_and_not_sharpness() -> None:
+    """A ramp has no edges but those of whole numbers; twice its contrast leaves sharpness where it is."""
+    ramp = np.linspace(100, 112, 128)[None, :, None] + np.linspace(0, 5, 128)[:, None, None] + np.zeros(3)
+    assert look(np.rint(ramp).astype(np.uint8))[1] < 0.01
+    drawn = np.random.default_rng(0).integers(100, 150, (16, 16, 3)).repeat(8, 0).repeat(8, 1)
+    once, twice = (look((factor * (drawn - 100) + 20).astype(np.uint8))[1] for factor in (2, 4))
+    assert once == pytest.approx(twice, rel=0.02)
+    assert once > 0.1
+
+
 def test_pairs_with_other_labels_come_first() -> None:
     rows = pd.DataFrame({"id": list("abcd"), "split": ["train"] * 3 + ["test"], "target": ["x", "x", "y", None]})
     pairs = pd.DataFrame(
