@@ -228,7 +228,7 @@ def test_a_run_of_another_commit_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(train, "git_commit", lambda: now)
-    write_json(tmp_path / "metrics.json", {})
+    write_json(tmp_path / "metrics.json", {"metric": "accuracy"})
     write_json(tmp_path / "fold_0/metrics.json", {})
     write_json(tmp_path / "fold_0/model.json", {"git_commit": then})
     train.log_finished(Run(tmp_path))
