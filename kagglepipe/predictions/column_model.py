@@ -63,14 +63,18 @@ MODELS: dict[str, Callable[[bool, list[bool]], Any]] = {"boosting": make_boostin
 
 
 def fit_predict(name: str, x: Matrix, truth: Truth, others: Matrix, categorical: list[bool]) -> Matrix:
-    """Fit a model of MODELS on rows (N, D) and predict others (M, D) -> (M, C)."""
+    """Fit a model of MODELS on rows (N, D) and predict others (M, D) -> (M, C).
+
+    As in the heads, a tag that all rows have, or none, gets the probability of Laplace's rule, and a class without a
+    row 0.
+    """
     if truth.ndim == 1:
         return _class_probabilities(name, x, truth, others, categorical)
     is_number, found = truth.dtype != np.bool_, np.zeros((len(others), truth.shape[1]))
     for column in range(truth.shape[1]):
         own = truth[:, column]
         if len(np.unique(own)) == 1:
-            found[:, column] = own[0]
+            found[:, column] = own[0] if is_number else (own.sum() + 1) / (len(own) + 2)
             continue
         model = MODELS[name](is_number, categorical).fit(x, own)
         found[:, column] = model.predict(others) if is_number else model.predict_proba(others)[:, 1]

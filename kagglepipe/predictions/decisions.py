@@ -27,16 +27,16 @@ FLOORS = (0.001, 0.003, 0.01, 0.03, 0.1)  # least shares of a row to try
 def plain_decision(truth: Truth, task: str, metric: str) -> Map:
     """The decision without a fit: one half for tags, the most probable class, numbers as they are.
 
-    truth: of other rows than those to decide. Where each of them has a tag, each answer gets one; where no number is
-    below 0, none is; without a row neither. Of an order whose errors count by their square it is the class nearest to
-    the expected one.
+    truth: of other rows than those to decide. Where each of them has a tag, each answer gets one; where no number of a
+    column is below 0, none is; without a row neither. Of an order whose errors count by their square it is the class
+    nearest to the expected one.
     """
     if task == "multilabel":
         needs_tag = len(truth) > 0 and bool(truth.any(axis=1).all())
         return {"kind": "tags", "thresholds": [0.5] * truth.shape[1], "needs_tag": needs_tag}
     if task == "regression":
-        low = 0.0 if len(truth) and truth.min() >= 0 else None
-        return {"kind": "numbers", "low": low, "high": None, "round": False}
+        low = [0.0 if len(own) and own.min() >= 0 else None for own in truth.T]
+        return {"kind": "numbers", "low": low, "high": [None] * len(low), "round": [False] * len(low)}
     return {"kind": "rounded" if metric == "quadratic_weighted_kappa" else "classes"}
 
 
@@ -116,17 +116,18 @@ def fit_cut_points(probs: Probs, truth: Truth, metric: str) -> Map:
 
 
 def fit_numbers(values: Probs, truth: Truth, metric: str) -> Map:
-    """Fit whether numbers are clipped to the range of the truth, and rounded where all of it is whole.
+    """Fit whether numbers are clipped to the range of their column of the truth, and rounded where all of it is whole.
 
     Of shares, as of votes, a least one is tried too: those near 0 cost most where they are wrong.
     """
     scored, plain = find_metric(metric), plain_decision(truth, "regression", metric)
-    clipped = {**plain, "low": float(truth.min()), "high": float(truth.max())}
-    tries = [plain, clipped]
-    if (truth % 1 == 0).all():
-        tries += [{**one, "round": True} for one in tries]
+    tries = [plain, {**plain, "low": truth.min(axis=0).tolist(), "high": truth.max(axis=0).tolist()}]
+    is_whole = (truth % 1 == 0).all(axis=0)
+    if is_whole.any():
+        tries += [{**one, "round": is_whole.tolist()} for one in tries]
     if scored.needs.least == 0 and truth.shape[1] > 1:
-        tries += [{**plain, "low": floor * float(truth.sum(axis=1).mean())} for floor in FLOORS]
+        whole = float(truth.sum(axis=1).mean())
+        tries += [{**plain, "low": [floor * whole] * truth.shape[1]} for floor in FLOORS]
     scores = [scored.sign * scored.function(apply_decision(one, values), truth) for one in tries]
     return tries[int(np.argmax(scores))]
 
@@ -210,9 +211,10 @@ def _round(decision: Map, probs: Probs) -> Probs:
 
 
 def _clip(decision: Map, values: Probs) -> Probs:
-    low, high = decision["low"], decision["high"]
-    found = values if low is None and high is None else np.clip(values, low, high)
-    return np.asarray(np.round(found) if decision["round"] else found, np.float64)
+    """Clip and round, by column; older runs have one low, high and round for all columns."""
+    low, high = (np.array(decision[name], np.float64) for name in ("low", "high"))  # None becomes NaN
+    found = np.clip(values, np.nan_to_num(low, nan=-np.inf), np.nan_to_num(high, nan=np.inf))
+    return np.asarray(np.where(decision["round"], np.round(found), found), np.float64)
 
 
 DECISIONS: dict[str, Callable[[Map, Probs], Probs]] = {

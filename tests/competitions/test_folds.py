@@ -16,6 +16,7 @@ from kagglepipe.competitions.folds import (
     mixed_groups,
     split_groups,
 )
+from kagglepipe.competitions.targets import strata
 from kagglepipe.errors import UserError
 
 
@@ -253,3 +254,23 @@ def test_torn_and_mixed_groups_are_named():
     assert split_groups(folds, "abcd", "xyxy") == []
     assert mixed_groups(["p", "s", "p", "p", None], ["b", "b", "a", "a", "c"]) == ["b"]
     assert mixed_groups([], []) == []
+
+
+@pytest.mark.parametrize("frequent", [0, 5, 9], ids=["the least", "one between", "the largest"])
+def test_the_few_numbers_beside_a_frequent_one_are_in_all_folds(frequent: int) -> None:
+    others = [number for number in (0, 5, 9) if number != frequent]
+    targets = [str(frequent)] * 95 + [str(others[n % 2]) for n in range(10)]
+    ids = [f"{n:03}" for n in range(105)]
+    found = strata(targets, "regression")
+    is_few = np.array(targets) != str(frequent)
+    assert not set(np.array(found)[is_few]) & set(np.array(found)[~is_few])
+    folds = make_folds(ids, found, ids, count=5, seed=0).set_index("id")["fold"]
+    assert folds[np.array(ids)[is_few]].value_counts().sort_index().tolist() == [2] * 5
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=120, unique=True))
+def test_numbers_without_ties_are_in_quantiles(values: list[int]) -> None:
+    bins = max(1, min(10, len(values) // 10))
+    edges = [sorted(values)[-(-(len(values) - 1) * part // bins)] for part in range(1, bins)]  # the next rank
+    expected = [f"bin {sum(edge <= value for edge in edges)}" for value in values]
+    assert strata([str(value) for value in values], "regression") == expected

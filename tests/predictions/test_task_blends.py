@@ -1,5 +1,6 @@
 """Blends, calibration and decisions of tags and numbers; `python -m pytest tests/predictions`."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -293,11 +294,32 @@ def test_shares_that_are_too_near_0_get_a_floor_and_good_ones_none() -> None:
     """Ten votes a row, none or two for the second class, which half of the predictions deny."""
     votes = np.array([[10.0, 0.0], [8.0, 2.0], [10.0, 0.0], [8.0, 2.0]] * 10)
     bad = np.where(np.arange(40)[:, None] % 4 < 2, [[10.5, -0.5]], votes)
-    floor = fit_numbers(bad, votes, "kl_divergence")["low"]
+    floor, same = fit_numbers(bad, votes, "kl_divergence")["low"]
+    assert floor == same
     shares = [0.001, 0.003, 0.01, 0.03, 0.1]
     assert floor == 10 * min(shares, key=lambda one: kl_divergence(np.maximum(bad, 10 * one), votes))
-    assert fit_numbers(votes, votes, "kl_divergence")["low"] == 0
-    assert fit_numbers(bad, votes, "rmse")["low"] == 0  # the least of the truth
+    assert fit_numbers(votes, votes, "kl_divergence")["low"] == [0, 0]
+    assert fit_numbers(bad, votes, "rmse")["low"] == [8, 0]  # the least of the truth
+
+
+def test_numbers_are_clipped_and_rounded_by_column() -> None:
+    """A share, a number with a sign, and a count: only the last is whole, and the second may be below 0."""
+    truth = np.array([[0.0, -1000.5, 1.0], [0.5, 0.0, 2.0], [1.0, 1000.0, 4.0]])
+    values = np.array([[-0.2, -1200.0, 1.2], [0.5, 0.0, 2.4], [1.3, 1200.0, 3.8]])
+    plain = plain_decision(truth, "regression", "rmse")
+    assert apply_decision(plain, values).tolist() == [[0.0, -1200.0, 1.2], [0.5, 0.0, 2.4], [1.3, 1200.0, 3.8]]
+    fitted = fit_numbers(values, truth, "rmse")
+    assert apply_decision(json.loads(json.dumps(fitted)), values).tolist() == truth.tolist()
+    assert (fitted["low"], fitted["high"]) == ([0, -1000.5, 1], [1, 1000, 4])
+    assert fitted["round"] == [False, False, True]
+
+
+def test_a_decision_of_an_older_run_has_one_range_for_all_numbers() -> None:
+    values = np.array([[-1.0, 7.6], [3.5, 0.2]])
+    older = {"kind": "numbers", "low": 0.0, "high": None, "round": False}
+    assert apply_decision(older, values).tolist() == [[0, 7.6], [3.5, 0.2]]
+    assert apply_decision({**older, "low": None}, values).tolist() == values.tolist()
+    assert apply_decision({**older, "high": 5.0, "round": True}, values).tolist() == [[0, 5], [4, 0]]
 
 
 def rare_tags(seed: int, rows: int = 2000) -> tuple[np.ndarray, np.ndarray]:
