@@ -174,10 +174,8 @@ def load(run: str | Path) -> Run:
     folder = absolute(str(run))
     if not RunStore(folder.parent).run(folder.name).is_finished and (inner := RunStore(folder).finished()):
         raise UserError(f"{folder} is a folder of runs and not a run: load one, as load({str(inner[-1].folder)!r})")
-    places = (
-        [file.parent for file in absolute("outputs").glob(f"*/{run}/metrics.json")] if str(run) == folder.name else []
-    )
-    if places and not folder.exists():
+    places = sorted(absolute("outputs").glob(f"*/{run}")) if str(run) == folder.name and not folder.exists() else []
+    if places and RunStore(places[0].parent).run(folder.name).is_finished:
         raise UserError(f"{run} is the name of a run, and its folder is needed: load({str(places[0])!r})")
     return Run(RunStore(folder.parent).named(folder.name, f"load({str(run)!r})").folder)
 
