@@ -24,6 +24,7 @@ SPLIT_WORDS = {
 }
 
 
+FLAGS = {**dict.fromkeys(("1", "1.0", "true", "yes"), True), **dict.fromkeys(("0", "0.0", "false", "no"), False)}
 SUFFIXES = {
     "image": (
         ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm",
@@ -108,6 +109,28 @@ def split_of(name: str) -> str | None:
     return SPLIT_WORDS.get(words[0]) if len(words) == 1 else None
 
 
+def flagged_split(column: str) -> str | None:
+    """The split that a column of yes and no is for, by its name; None for another column.
+
+    >>> flagged_split("is_test"), flagged_split("isTrain"), flagged_split("is_training_image"), flagged_split("is_cat")
+    ('test', 'train', 'train', None)
+    """
+    first, *rest = words_of(column) or [""]
+    return SPLIT_WORDS.get(rest[0]) if first == "is" and len(rest) == 1 else None
+
+
+def cell_splits(cells: Iterable[str], column: str) -> dict[str, str | None]:
+    """cell -> `train`, `valid` or `test`: its own word, or 0 or 1 of a column such as is_test; None without one.
+
+    >>> cell_splits(["Training", "a"], "set"), cell_splits(["0", "True"], "is_test"), cell_splits(["0"], "is_train")
+    ({'Training': 'train', 'a': None}, {'0': 'train', 'True': 'test'}, {'0': 'test'})
+    """
+    flagged = flagged_split(column)
+    other = "test" if flagged == "train" else "train"
+    words = {True: flagged, False: other, None: None} if flagged else {}
+    return {cell: words.get(FLAGS.get(cell.casefold())) or split_of(cell) for cell in dict.fromkeys(cells)}
+
+
 def siblings_split(names: Iterable[str]) -> dict[str, str]:
     """name -> `train`, `valid` or `test`, for sibling folders that differ only in this word.
 
@@ -190,13 +213,13 @@ def find_table(name: str, files: Sequence[str]) -> str | None:
     return None
 
 
-def read_splits(cells: "pd.Series[str]", table: str) -> tuple["pd.Series[str]", list[str]]:
+def read_splits(cells: "pd.Series[str]", table: str, column: str = "split") -> tuple["pd.Series[str]", list[str]]:
     """Read a column `split`, indexed by row in the file: (`train`, `test` or None, notes).
 
-    Validation rows become training rows. Raises UserError for another word.
+    column: its name there, as is_test of 0 and 1. Validation rows become training rows. Raises UserError for another
+    word.
     """
-    known = {cell: split_of(cell) for cell in set(cells)}
-    splits = cells.map(known).astype(object)
+    splits = cells.map(cell_splits(cells, column)).astype(object)
     strange = splits.isna() & (cells != "")
     if strange.any():
         row = cells.index[int(strange.to_numpy().argmax())]

@@ -179,8 +179,8 @@ def _labels(sources: Sources) -> tuple[Labels | None, list[str]]:
 def are_classes(folders: "pd.Series[str]", labels: Labels) -> bool:
     """Whether folders may be classes, beside a table of labels: not parts, shards, patients, or the unlabelled.
 
-    folders: file -> folder. Shards are called as the files in them begin, as 0/1/2/012abc.jpg; patients are in a column
-    of ids beside the labels.
+    folders: file -> folder. Shards are called as the files in them begin, as 0/1/2/012abc.jpg, and no labels; patients
+    are in a column of ids beside the labels.
     """
     names = set(folders)
     if names <= set(labels.table.cells(labels.columns[0])):  # files may be called after their class, as ant/ant_1.jpg

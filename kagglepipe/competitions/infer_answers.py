@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.infer_sources import Inference, Sources
-from kagglepipe.competitions.infer_tasks import RANKS, Task
-from kagglepipe.competitions.labels import class_columns, positive_class
+from kagglepipe.competitions.infer_tasks import CLASS_WORDS, RANKS, Task, column_words
+from kagglepipe.competitions.labels import WHOLE, class_columns, positive_class
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
@@ -158,12 +158,21 @@ def _set_one_column(found: Inference, sources: Sources, names: Sequence[str], ta
     values = pd.to_numeric(pd.Series(names, dtype=str), errors="coerce")
     is_binary = len(names) == 2 and set(values) == {0.0, 1.0} and bool(numbers.isin([0, 1]).all())
     given = sources.given.get("form")
+    if given is None and bool(values.isna().all()):
+        _check_numbers_of_classes(found, sources, names)
     if len(names) == 2 and (is_half or is_binary) and task != "ordinal":
         why = "the sample submission holds probabilities" if is_half else "two classes, 0 and 1"
         found.set("form", "probability", why)
         if not is_half and given is None:
             found.notes.append(f"probabilities of {names[1]} will be submitted: competition.form=name writes 0 or 1")
     elif cells.empty or set(cells) <= set(names) or (first := _first_index(sources, names, numbers, values)) is None:
+        are_words = given is None and len(cells) > 0 and bool(values.isna().all())
+        if are_words and numbers.notna().all():
+            raise UserError(
+                f"{sources.sample.path} asks for the numbers {first_three(cells.unique())} in {target}, and the labels "
+                f"are {first_three(names)}: no table says which is which. A column of these numbers is typed as "
+                "'+competition.columns={label: NAME}'; competition.form=name writes the labels"
+            )
         found.set("form", "name", "the sample submission holds names of classes" if len(cells) else "it has no answers")
         if strange := sorted(set(cells) - set(names)):
             found.notes.append(f"{sources.sample.path} has {first_three(strange)}, which no item is labelled")
@@ -201,6 +210,32 @@ def _numbering(sources: Sources, names: Sequence[str]) -> tuple[dict[int, str], 
                 if any(sorted(numbers) == [*range(first, first + len(names))] for first in (0, 1)):
                     return dict(zip(numbers.astype(int), pairs[column], strict=True)), table.path
     return None
+
+
+def _check_numbers_of_classes(found: Inference, sources: Sources, names: Sequence[str]) -> None:
+    """Raises UserError where answers are numbers that a table gives the classes, and these are no positions."""
+    assert sources.sample is not None
+    answers = set(sources.answers)
+    if not answers or answers & set(names) or _numbering(sources, names):
+        return
+    for table in [one for one in sources.tables if not one.is_sample]:
+        for column in [name for name in table.columns if set(names) <= set(table.cells(name))]:
+            for other in [name for name in table.columns if name != column and answers <= set(table.cells(name))]:
+                pairs = table.rows.loc[table.rows[column].isin(names), [column, other]].drop_duplicates()
+                is_likely = len(answers) > 1 or other in sources.targets or bool(CLASS_WORDS & column_words(other))
+                are_numbers = pairs[other].map(lambda cell: bool(WHOLE.fullmatch(cell))).all()
+                if is_likely and are_numbers and len(pairs) == len(names) == pairs[other].nunique():
+                    where = found.fields.get("labels")
+                    mend = (
+                        f"add a column {other} to {where}, and type '+competition.columns={{label: {other}}}'"
+                        if where
+                        else f"call the class folders so, as {pairs[other].iloc[0]} for {pairs[column].iloc[0]}"
+                    )
+                    raise UserError(
+                        f"{sources.sample.path} asks for numbers of classes as {table.path} has them in {other}, which "
+                        f"count from neither 0 nor 1, and the labels are its {column}: {mend}; competition.form=name "
+                        "writes names"
+                    )
 
 
 def _set_numbered_classes(found: Inference, sources: Sources, names: Sequence[str]) -> None:

@@ -4,8 +4,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
 from kagglepipe.competitions.filenames import MEDIA, SUFFIXES, is_excluded, name_of, stem_of, suffix_of, words_of
-from kagglepipe.competitions.infer_sources import Names, is_test
+from kagglepipe.competitions.infer_sources import Names, find_test_folders, is_test
 
 COPY_WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "groundtruth", "gt", "annotation", "annotations",
               "thumbnail", "thumbnails", "thumb", "thumbs", "small", "resized", "heatmap", "heatmaps"}  # fmt: skip
@@ -30,8 +32,10 @@ def find_copies(media: Sequence[str], labelled: Iterable[str], asked: Iterable[s
     left = [file for file in media if not is_excluded(file, found)]
     found += _second_formats(left)
     left = [file for file in left if not is_excluded(file, found)]
-    tests = [file for file in left if is_test(file)]
-    others = [file for file in left if not is_test(file)]
+    asked = list(asked)
+    folders = find_test_folders(left, pd.Series(asked, dtype=str))
+    tests = [file for file in left if is_test(file, folders)]
+    others = [file for file in left if not is_test(file, folders)]
     found += _ambiguous_shelves(others, labelled if tests else [*labelled, *asked])
     return found + _ambiguous_shelves(tests, asked)
 

@@ -1,10 +1,10 @@
-"""What the items come from (patients, drivers, scenes), whose rows stay in one fold."""
+"""What the items come from (patients, drivers, scenes), whose rows stay in one fold, and which are the test."""
 
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import words_of
+from kagglepipe.competitions.filenames import cell_splits, flagged_split, words_of
 from kagglepipe.competitions.group_names import (
     GROUP_WORDS,
     MAX_GROUPED,
@@ -16,6 +16,7 @@ from kagglepipe.competitions.infer_tasks import Task
 from kagglepipe.competitions.source_tables import SourceTable
 
 MAX_FOLDS = 20
+SPLIT_NAMES = ("split", "set", "subset", "usage", "data set", "data_set", "partition")
 
 
 def is_group(name: str) -> bool:
@@ -90,27 +91,56 @@ def fold_column(table: SourceTable, group: str | None) -> str | None:
     return None if is_torn else fold
 
 
+def is_split(table: SourceTable, column: str) -> bool:
+    """Whether a column says which items are for training, validation or test, so that it is no label."""
+    return bool(flagged_split(column)) or column.casefold() in SPLIT_NAMES or len(_splits(table, column)) > 1
+
+
+def _splits(table: SourceTable, column: str) -> set[str]:
+    """What the cells of a column say of `train`, `valid` and `test`; none if one says something else."""
+    said = {*cell_splits(table.cells(column), column).values()}
+    return {split for split in said if split is not None and None not in said}
+
+
+def split_column(table: SourceTable, others: Sequence[str | None]) -> str | None:
+    """The column whose cells say training, validation or test: called so, or of several such words or flags."""
+    said = {name: splits for name in table.columns if name not in others and (splits := _splits(table, name))}
+    called = table.find(*SPLIT_NAMES)
+    several = [name for name in said if len(said[name]) > 1]
+    is_less = {name: ("test" not in said[name], flagged_split(name) == "train") for name in several}
+    return called if called in said else min(several, key=lambda name: is_less[name], default=None)
+
+
 def set_metadata(found: Inference, sources: Sources, names: Names, labels: SourceTable | None) -> None:
-    """Set `metadata` for groups in a second table, if the labels have none."""
+    """Set `metadata` for groups, or the test, in a second table, if nothing else says them."""
     columns = found.fields.get("columns", {})
-    if "group" in columns or sources.given_column("group"):
+    has_group, has_split = (name in columns or bool(sources.given_column(name)) for name in ("group", "split"))
+    has_split |= "test" in found.fields
+    if has_group and has_split:
         return
     if sources.items is not None:
-        _set_group_of_series(found, sources, sources.items)
+        if not has_group:
+            _set_group_of_series(found, sources, sources.items)
         return
     for table in sources.tables:
         if table is labels or table.is_sample or table.split == "test":
             continue
         item = names.column(table)
-        if item and (group := group_column(table, item, [])):
-            found.set("metadata", table.path, f"has {group} for the items")
+        group = group_column(table, item, []) if item and not has_group else None
+        split = split_column(table, [item]) if item and not has_split else None
+        split = split if split and "test" in _splits(table, split) else None
+        if item and (group or split):
+            found.set("metadata", table.path, f"has {' and '.join(filter(None, (group, split)))} for the items")
             own = columns or {"item": item}
-            found.set("columns", {**own, "group": group}, found.reasons.get("columns", f"the groups are {group}"))
+            ours = {**own, **({"group": group} if group else {}), **({"split": split} if split else {})}
+            why = f"the groups are {group}" if group else f"the test is by {split}"
+            found.set("columns", ours, found.reasons.get("columns", why))
             if own.get("item") != item:
                 found.set("metadata_key", item, "names the items there")
-            found.notes.append(stay_together(group))
+            found.notes += [stay_together(group)] if group else []
+            found.notes += [f"{split} of {table.path} says which items are the test"] if split else []
             return
-        if item:
+        if item and not has_group:
             note_few_groups(found, sources, table, [item])
 
 

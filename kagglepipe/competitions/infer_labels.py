@@ -8,13 +8,15 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import label_regex, split_of, words_of
+from kagglepipe.competitions.filenames import label_regex, words_of
 from kagglepipe.competitions.infer_groups import (
     fold_column,
     group_column,
     is_flag,
     is_group,
+    is_split,
     note_few_groups,
+    split_column,
     stay_together,
 )
 from kagglepipe.competitions.infer_sources import (
@@ -41,7 +43,6 @@ ABOUT_FILES = {"width", "height", "url", "fold", "kfold", "file", "filename", "p
                "h", "xmin", "ymin", "xmax", "ymax", "date", "time", "license", "latitude", "longitude", "age", "size",
                "md", "sha", "hash", "index", "source", "split", "set", "subset", "usage"}  # fmt: skip
 ANY_LABEL = {"has", "is", "label", "class", "target", "type", "category"}  # words of a column that may be the labels
-SPLIT_NAMES = ("split", "set", "subset", "usage", "data set", "data_set", "partition")
 GIVEN, CALLED, NAMED, GUESSED = 3, 2, 1, 0  # how sure the column of the labels is
 
 
@@ -148,7 +149,7 @@ def _label_columns(sources: Sources, table: SourceTable, item: str | None) -> tu
     if own and len(own) == len(targets):
         return own, "called as in the sample submission", CALLED
     pixels = set(pixel_columns(table.columns))
-    others = [name for name in table.columns if name != item and name not in pixels]
+    others = [name for name in table.columns if name != item and name not in pixels and not is_split(table, name)]
     wanted = {target.casefold() for target in targets}
     for name in others:
         folded = {value.casefold() for value in table.cells(name)}
@@ -164,11 +165,19 @@ def _label_columns(sources: Sources, table: SourceTable, item: str | None) -> tu
     holding = [name for name in others if answers and not is_group(name) and answers <= set(table.cells(name))]
     for name in named:
         if not holding or name in holding or pd.to_numeric(pd.Series(sorted(answers)), errors="coerce").notna().all():
+            if held := [one for one in holding if _have_gaps(table, one) and _names_of_numbers(table, one, [name])]:
+                return held[:1], f"it has the answers of the sample submission, the numbers of {name}", NAMED
             names = None if targets else _names_of_numbers(table, name, others)
             return ([names], f"the names of the numbers in {name}", NAMED) if names else ([name], "by its name", NAMED)
     if binary := _binary_columns(table, others):
         return binary, "they are of 0 and 1", NAMED
     return _guessed_column(table, others, holding)
+
+
+def _have_gaps(table: SourceTable, column: str) -> bool:
+    """Whether whole numbers of a column are no positions, counted from 0 or 1."""
+    numbers = sorted({int(cell) for cell in table.cells(column) if WHOLE.fullmatch(cell)})
+    return bool(numbers) and all(numbers != [*range(first, first + len(numbers))] for first in (0, 1))
 
 
 def _names_of_numbers(table: SourceTable, column: str, others: Sequence[str]) -> str | None:
@@ -213,7 +222,9 @@ def _guessed_column(table: SourceTable, columns: Sequence[str], holding: Sequenc
         return [held[-1]], "it has the answers of the sample submission", GUESSED
     if called:
         return [called[-1]], "by a word of its name", GUESSED
-    return [likely[-1]], "the last column that can be one" if len(likely) > 1 else "the one that can be one", GUESSED
+    bare = [re.sub(r"\d+", "#", name) for name in likely]  # of noise_0, noise_5 and noise_50 the first
+    why = "the last column that can be one" if len({*bare}) > 1 else "the one that can be one"
+    return [likely[bare.index(bare[-1])]], why, GUESSED
 
 
 def _measured_columns(table: SourceTable, columns: Sequence[str], likely: Sequence[str]) -> list[str]:
@@ -240,7 +251,7 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task
     ours |= {"labels": columns} if len(columns) > 1 else {"label": columns[0]}
     if labels.sure == GUESSED:
         found.notes.append(f"{columns[0]} of {table.path} was taken for the labels: {override('label')}")
-    if split := _split_column(table, [*columns, item]):
+    if split := split_column(table, [*columns, item]):
         ours["split"] = split
     if group := group_column(table, item, columns, task.labels):
         ours["group"] = group
@@ -258,17 +269,6 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task
             "takes them as numbers"
         )
     return task
-
-
-def _split_column(table: SourceTable, others: Sequence[str | None]) -> str | None:
-    """The column whose cells say training, validation or test: called so, or of several such words."""
-    said = {}
-    for name in [name for name in table.columns if name not in others]:
-        splits = {split_of(cell) for cell in set(table.cells(name))}
-        if splits and None not in splits:
-            said[name] = len(splits)
-    called = table.find(*SPLIT_NAMES)
-    return called if called in said else next((name for name in said if said[name] > 1), None)
 
 
 def _times(found: Inference, sources: Sources, labels: Labels) -> dict[str, object]:
@@ -327,7 +327,7 @@ def set_named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
 
     Raises UserError where neither says it.
     """
-    train = [file for file in sources.media if not is_test(file)]
+    train = [file for file in sources.media if not is_test(file, sources.test_folders)]
     pattern = sources.given.get("label_from")
     if pattern is None and len({PurePosixPath(file).parent for file in train}) == 1 and "layout" not in sources.given:
         pattern = name_pattern(train)

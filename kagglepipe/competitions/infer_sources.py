@@ -1,6 +1,6 @@
 """What lies in a source, as the inference of a competition's fields sees it: media, tables and names of items."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.filenames import SUFFIXES, FileNames, as_number, name_of, spelt, split_of, stem_of
+from kagglepipe.competitions.filenames import (
+    SUFFIXES,
+    FileNames,
+    as_number,
+    name_of,
+    siblings_split,
+    spelt,
+    split_of,
+    stem_of,
+    words_of,
+)
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.layout import pictures_of
 from kagglepipe.competitions.source_tables import SourceTable
@@ -68,6 +78,11 @@ class Sources:
     def names(self) -> "Names":
         """The media by their names."""
         return Names(self.media)
+
+    @cached_property
+    def test_folders(self) -> set[str]:
+        """The folders that say `test`, see `find_test_folders`."""
+        return find_test_folders(self.media, self.ids)
 
     @cached_property
     def asks_for_parts(self) -> bool:
@@ -255,6 +270,24 @@ def folders_of(file: str) -> list[str]:
     return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
-def is_test(file: str) -> bool:
-    """Whether a folder around a file says `test`."""
-    return any(split_of(part) == "test" for part in file.split("/")[:-1])
+def find_test_folders(media: Sequence[str], ids: "pd.Series[str]") -> set[str]:
+    """The folders that say `test`: alone, or as cars_test beside cars_train, or among words, with all `ids` inside.
+
+    >>> sorted(find_test_folders(["cars_test/1.jpg", "cars_train/1.jpg"], pd.Series([], dtype=str)))
+    ['cars_test']
+    """
+    folders = {folder: name_of(folder) for file in media for folder in folders_of(file)}
+    found = {one for one, name in folders.items() if split_of(name) == "test"}
+    for one in [one for one, name in folders.items() if one not in found and "test" in words_of(name)]:
+        beside = [name for other, name in folders.items() if other.rpartition("/")[0] == one.rpartition("/")[0]]
+        is_sibling = siblings_split(beside).get(folders[one]) == "test"
+        own = [file for file in media if file.startswith(f"{one}/")]
+        is_asked = len(ids) and len(own) < len(media) and Names(own).share(ids) >= FIT_SHARE
+        if is_asked or (is_sibling and not any(UNLABELLED & set(words_of(name)) for name in beside)):
+            found.add(one)
+    return found
+
+
+def is_test(file: str, folders: Collection[str]) -> bool:
+    """Whether one of these folders is around a file."""
+    return any(folder in folders for folder in folders_of(file))

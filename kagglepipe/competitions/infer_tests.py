@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import in_test_folder, make_id, split_of, words_of
+from kagglepipe.competitions.filenames import in_test_folder, make_id, words_of
 from kagglepipe.competitions.infer_labels import ANY_LABEL, Labels
 from kagglepipe.competitions.infer_sources import FIT_SHARE, UNLABELLED, Inference, Names, Sources, folders_of
 from kagglepipe.competitions.infer_tasks import Task, column_words
@@ -66,9 +66,7 @@ def _find_tests(sources: Sources, names: Names, labels: SourceTable | None) -> t
         if not inside:
             _check_list(sources, given)
         return given, "as given", inside or list(media)
-    counts = Counter(
-        folder for file in media for folder in folders_of(file) if split_of(folder.split("/")[-1]) == "test"
-    )
+    counts = Counter(folder for file in media for folder in folders_of(file) if folder in sources.test_folders)
     inside_of = {folder: [file for file in media if file.startswith(f"{folder}/")] for folder in counts}
     fits = {folder: Names(files).share(ids) if len(ids) else 0.0 for folder, files in inside_of.items()}
     folders = sorted(counts, key=lambda folder: (-fits[folder], -counts[folder], len(folder), folder))

@@ -127,7 +127,7 @@ def set_timed(found: Inference, sources: Sources, timed: Timed) -> Task:
 def _exclude_unlabelled(found: Inference, sources: Sources, labelled: Iterable[str]) -> None:
     """Set `exclude` to folders of the root that hold neither labelled items nor tests, as further clips."""
     used = {file for cell in {*labelled, *sources.ids} for file in sources.names.all(cell)}
-    folders = {file.split("/")[0] for file in sources.media if "/" in file and not is_test(file)}
+    folders = {file.split("/")[0] for file in sources.media if "/" in file and not is_test(file, sources.test_folders)}
     idle = sorted(folders - {file.split("/")[0] for file in used})
     if idle and "exclude" not in sources.given:
         found.set("exclude", [f"{folder}/*" for folder in idle], "no label and no answer is of them")

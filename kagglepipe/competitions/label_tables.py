@@ -57,7 +57,9 @@ def read_items(
         table["group"] = table["group"].where(table["group"].notna(), table["answer_id"])
     if "id" in table:
         check_ids(table["id"], name, competition)
-    table["split"], notes = read_splits(table["split"], name) if "split" in table else (None, [])
+    table["split"], notes = (
+        read_splits(table["split"], name, competition.column("split")) if "split" in table else (None, [])
+    )
     return table, [*notes, *flags]
 
 

@@ -753,3 +753,107 @@ def test_a_sample_that_names_one_item_finds_the_test(folder: str, test: str, tmp
     }
     fields = inferred(files, tmp_path).fields
     assert (fields["test"], fields["id"]) == (test, "stem")
+
+
+@pytest.mark.parametrize("column", ["is_test", "IsTest", "is_train", "partition"])
+def test_a_column_of_the_split_is_no_label_and_says_the_test_beside_class_folders(column: str, tmp_path: Path) -> None:
+    said = {"is_train": ("1", "0"), "partition": ("train", "test")}.get(column, ("False", "True"))
+    pictures = [f"images/{name}/{name}{n}.png" for name in "abc" for n in range(10)]
+    rows = [(file.removeprefix("images/"), said[file[-5] in "89"]) for file in pictures]
+    files = {**imitations.media(pictures), "split.csv": imitations.csv(f"file,{column}", rows)}
+    found = inferred(files, tmp_path)
+    assert found.fields["metadata"] == "split.csv"
+    assert found.fields["columns"] == {"item": "file", "split": column}
+    rows = list_images(sorted(files), CompetitionOptions(**found.fields), tmp_path).rows
+    assert rows.groupby("split")["target"].unique().map(list).to_dict() == {"test": [None], "train": ["a", "b", "c"]}
+    assert {*rows.loc[rows["split"] == "test", "id"]} == {file for file in pictures if file[-5] in "89"}
+
+
+def test_a_column_of_the_split_beside_the_labels_says_the_test(tmp_path: Path) -> None:
+    rows = [(f"{n}.png", "ab"[n % 2], int(n >= 8), int(n < 8), 0) for n in range(10)]
+    files = imitations.media(f"images/{n}.png" for n in range(10))
+    files["labels.csv"] = imitations.csv("file,kind,is_test,is_train,is_valid", rows)
+    found = inferred(files, tmp_path)
+    assert found.fields["columns"] == {"item": "file", "label": "kind", "split": "is_test"}
+    rows = list_images(sorted(files), CompetitionOptions(**found.fields), tmp_path).rows
+    assert rows["split"].value_counts().to_dict() == {"train": 8, "test": 2}
+
+
+@pytest.mark.parametrize("folder", ["train/{}/", "images/"])
+def test_labels_with_more_and_more_noise_are_the_folders_or_the_first_column(folder: str, tmp_path: Path) -> None:
+    pictures = [f"{folder.format(f'n0{k}')}n0{k}_{n}.JPEG" for k in range(3) for n in range(8)]
+    rows = [(file, f"n0{n // 8}", f"n0{n % 3}", n % 8 > 5) for n, file in enumerate(pictures)]
+    noisy = imitations.csv("path,noisy_labels_0,noisy_labels_50,is_valid", rows)
+    found = inferred({**imitations.media(pictures), "noisy.csv": noisy}, tmp_path)
+    label = found.fields.get("columns", {}).get("label")
+    assert label == (None if "{}" in folder else "noisy_labels_0")
+    rows = list_images([*pictures, "noisy.csv"], CompetitionOptions(**found.fields), tmp_path).rows
+    assert (rows["target"] == rows["id"].map(lambda id: Path(id).stem[:3])).all()
+    assert set(rows["split"]) == {"train"}
+
+
+GAPPED = {"zebra": 4, "ant": 8, "bee": 15}
+
+
+def numbered_by(form: str) -> Files:
+    """Items of three classes, in folders or a table, whose numbers with gaps are asked for."""
+    train = {f"{name}{n}": name for name in GAPPED for n in range(6)}
+    folder = {"folders": "train/{}/{}.png"}.get(form, "train/{1}.png")
+    files = imitations.media(folder.format(name, one) for one, name in train.items())
+    files |= imitations.media(f"test/t{n}.png" for n in range(6))
+    if form != "folders":
+        numbers = form == "column"
+        rows = [(one, name, *([GAPPED[name]] if numbers else [])) for one, name in train.items()]
+        files["train.csv"] = imitations.csv("image,species" + ",species_id" * numbers, rows)
+    if form != "column":
+        files["classes.csv"] = imitations.csv("species_id,species", [(n, name) for name, n in GAPPED.items()])
+    answers = [*GAPPED.values(), 4, 4, 4]
+    files["sample_submission.csv"] = imitations.csv("image,label", [(f"t{n}", one) for n, one in enumerate(answers)])
+    return files
+
+
+def test_numbers_of_classes_with_gaps_are_the_labels_where_a_column_has_them(tmp_path: Path) -> None:
+    found = inferred(numbered_by("column"), tmp_path)
+    assert found.fields["columns"] == {"item": "image", "label": "species_id"}
+    assert found.fields["form"] == "name"
+
+
+@pytest.mark.parametrize(
+    ("form", "mend"),
+    [("folders", "call the class folders so, as 4 for zebra"), ("table", "add a column species_id to train.csv")],
+)
+def test_numbers_of_classes_with_gaps_in_another_table_are_refused(form: str, mend: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"classes.csv has them in species_id.*{mend}") as error:
+        inferred(numbered_by(form), tmp_path)
+    assert "\n" not in str(error.value)
+    assert inferred(numbered_by(form), tmp_path, form="name").fields["metric"] == "accuracy"
+
+
+def test_numbers_that_no_table_explains_are_refused_instead_of_answered_by_words(tmp_path: Path) -> None:
+    files = numbered_by("folders")
+    del files["classes.csv"]
+    with pytest.raises(UserError, match=r"asks for the numbers .* no table says which is which"):
+        inferred(files, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "folders", [("cars_train", "cars_test"), ("images", "test_xyz"), ("dog_train/a", "dog_test/a")]
+)
+@pytest.mark.parametrize("suffix", ["jpg", "mp4", "wav"])
+def test_a_folder_with_the_word_test_among_others_is_the_test(
+    folders: Sequence[str], suffix: str, tmp_path: Path
+) -> None:
+    train, test = folders
+    files = imitations.media(f"{train}/{n:05}.{suffix}" for n in range(1, 21))
+    files |= imitations.media(f"{test}/{n:05}.{suffix}" for n in range(1, 7))
+    files["train.csv"] = imitations.csv("image,Class", [(f"{n:05}.{suffix}", n % 3 + 1) for n in range(1, 21)])
+    files["sample_submission.csv"] = imitations.csv("image,Class", [(f"{n:05}.{suffix}", 1) for n in range(1, 7)])
+    found = inferred(files, tmp_path)
+    assert found.fields["test"] == test.split("/")[0]
+    competition = CompetitionOptions(**found.fields)
+    if suffix == "jpg":
+        rows = list_images(sorted(files), competition, tmp_path).rows
+    else:
+        rows = list_items(sorted(files), competition, tmp_path).files
+    assert rows.groupby("split").size().to_dict() == {"test": 6, "train": 20}
+    assert rows.loc[rows["split"] == "test", "path"].str.startswith(test).all()
