@@ -15,7 +15,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kagglepipe.console import Progress
+from kagglepipe.console import progress
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.pictures import COLOURS, picture
 from kagglepipe.models.recurrent import Recurrent
@@ -139,7 +139,7 @@ def run(lesson: Lesson) -> dict[str, Any]:
     jobs = [(name, kind, lesson.seed + n) for name in names for kind in KINDS for n in range(count[kind])]
     with parallel_config("loky", n_jobs=min(cpu_count(), len(jobs)), inner_max_num_threads=1):
         results = Parallel(return_as="generator")(delayed(learn)(*job, limit) for job in jobs)
-        done = list(zip(jobs, Progress("networks", total=len(jobs), items=results), strict=True))
+        done = list(zip(jobs, progress(results, "long_lags", total=len(jobs), unit="network"), strict=True))
     found: dict[str, Any] = {name: {"paper": TASKS[name].paper} for name in names}
     for name, kind in product(names, KINDS):
         own = [result for job, result in done if job[:2] == (name, kind)]
