@@ -26,6 +26,7 @@ METRIC_TASKS = {
     "r2": "regression", "kl_divergence": "regression",
 }  # fmt: skip
 RANKS = re.compile(r"map_([1-9]\d*)")  # mean average precision at k
+MOSTLY = 0.95  # share of numbers in a column that is of numbers, but for cells to be mended
 MANY_NUMBERS = 20  # different whole numbers that may be classes in any case
 MANY_MEASURED = 10  # and that of a column of MEASURES
 ROWS_A_CLASS = 5  # of more numbers than that
@@ -130,8 +131,11 @@ def _of_cells(sources: Sources, table: SourceTable, column: str, item: str | Non
         )
     if is_long:
         return Task("multilabel", f"{table.path} has several rows of an item, a {column} each")
-    if _are_measurements(values, column, sources):
-        return Task("regression", f"{column} has numbers, as {some}")
+    numbers = values[pd.to_numeric(values, errors="coerce").notna()]
+    if len(numbers) >= MOSTLY * len(values) and _are_measurements(numbers, column, sources):
+        found = Task("regression", f"{column} has numbers, as {some}")
+        _check_numbers(values, f"column {column} of {table.path}", found)
+        return found
     if sources.sample is not None and _are_rankings(sources.answers, set(values)):
         return _ranking(sources)
     if len(sources.targets) < 2 and _are_grades(values, column):
@@ -166,6 +170,7 @@ def check_answers(sources: Sources, tags: Sequence[str] = (), classes: Collectio
 
 
 def _are_measurements(values: "pd.Series[str]", column: str, sources: Sources) -> bool:
+    """Whether all values are numbers that were measured or counted, and no classes."""
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.isna().any() or values.empty:
         return False

@@ -261,6 +261,7 @@ SAMPLE = {"sample_submission.csv": "id,label\nx,0\n"}
 NUMBERS = "".join(f"{n % 3},{','.join('0' * 784)}\n" for n in range(1, 9))
 SUBTYPES = "ID,Label\n" + "".join(f"{n}_{kind},0\n" for n in range(6) for kind in ("any", "epidural"))
 MEASURED = "id,label\n" + "".join(f"{n},{n / 7}\n" for n in range(6))
+MANY_MEASURED = "id,label\n" + "".join(f"{n},{n / 7}\n" for n in range(40))
 A_PICTURE = {f"train/{n}.jpg": "" for n in range(6)}
 PARTS = "sample_id,image_path,target_name,target\n" + "".join(
     f"{n}__{name},train/{n}.jpg,{name},{n + len(name) / 7}\n" for n in range(6) for name in ("dry", "green", "total_g")
@@ -295,6 +296,9 @@ ROWS = f"{'0.5,' * 187}1.0\n" * 4
          r"competition.task=regression \(competition.metric=rmse\) is of numbers"),
         ({**A_PICTURE, "train.csv": MEASURED.replace("0.2857142857142857", "wet dry")}, {"task": "regression"},
          "column label of train.csv has wet dry, and competition.task=regression is of numbers: mend it"),
+        *(({f"train/{n}.jpg": "" for n in range(40)} | {"train.csv": MANY_MEASURED.replace("1.0\n", f"{words}\n")}, {},
+          rf"column label of train.csv has {words}, and competition.task=regression \(label has numbers, as .* is of "
+          "numbers: mend it, .*, or competition.task=multiclass") for words in ("wet dry", "wet")),
         ({**MADE["dog_breed"](), "sample_submission.csv": f"id,boxer,pug,beagle\n{imitations.TEST[0]},.3,.3,.4\n"}, {},
          "asks for the columns boxer, pug, beagle, and there are labels without one, affenpinscher"),
         ({"mitbih_train.csv": ROWS, "mitbih_test.csv": ROWS}, {},
