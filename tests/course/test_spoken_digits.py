@@ -58,7 +58,7 @@ def test_the_lesson_and_what_it_saved_agree_on_other_sounds(tmp_path, monkeypatc
 
 @pytest.mark.parametrize(
     ("table", "what"),
-    [("audio,label,speaker\n9.wav,1,a\n", "row 2, names 9.wav, and no such file"),
+    [("audio,label,speaker\n99.wav,1,a\n", "row 2, names 99.wav, and no such file"),
      ("audio,label,speaker\n00.wav,ten,a\n", "has 'ten'"), ("audio,label,speaker\n", "has no rows"),
      ("audio,label\n00.wav,1\n", "audio, label, speaker are needed; name its columns so"),
      ("audio,label,speaker\ntrain.csv,1,a\n", "leave it out")],

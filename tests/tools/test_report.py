@@ -52,7 +52,7 @@ def test_stage_all_ends_with_a_page(toy_config: Config) -> None:
     assert all(f">{name}<" in page for name in ("blue", "green", "red"))
     assert "The submission is" in page
     assert page.count("data:image/png") == page.count('<image id="m') > 20  # what it looked at
-    assert "in the centre" in page
+    assert "The maps are too coarse to tell the centre from the border" in page
 
 
 def test_the_path_is_the_last_line(toy_config: Config, caplog: pytest.LogCaptureFixture) -> None:
