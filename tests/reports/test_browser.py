@@ -15,6 +15,7 @@ from axe_core_python.selenium import Axe
 from PIL import Image
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from kagglepipe.reports.comparison import comparison
 from kagglepipe.reports.page import render
@@ -150,6 +151,7 @@ def test_every_cell_to_click_shows_a_picture(browser: Chrome, tmp_path: Path) ->
     script = """const seen = () => [...document.querySelectorAll('.card')].filter(
         card => card.offsetParent && card.querySelector('use')).length;
         return [...document.querySelectorAll('.matrix button')].map(one => { one.click(); return seen() })"""
+    WebDriverWait(browser, 20).until(lambda opened: opened.find_elements(By.CSS_SELECTOR, ".matrix button"))
     found = browser.execute_script(script)
     assert len(found) == 30
     assert min(found) > 0
