@@ -284,7 +284,7 @@ def _files_of(inputs: Any, kind: str, *, skip_bad: bool) -> Iterator[tuple[Path,
     from kagglepipe.files import absolute
     from kagglepipe.tools.predict import find_inputs
 
-    spoken = {"competition.on_bad_image=skip": "skip_bad=True", "input=": ""}
+    spoken = {"competition.on_bad_image=skip": "skip_bad=True"}
     try:
         if isinstance(inputs, str | Path) and absolute(str(inputs)).is_dir():
             root, files = find_inputs(absolute(str(inputs)), kind, skip_bad=skip_bad)
@@ -309,7 +309,7 @@ def _files_of(inputs: Any, kind: str, *, skip_bad: bool) -> Iterator[tuple[Path,
                 names.append(str(one) if is_path else str(number))
             yield Path("/"), files, names
     except UserError as error:
-        message = str(error)
+        message = str(error).removeprefix("input=")
         for words, python in spoken.items():
             message = message.replace(words, python)
         raise UserError(message) from error

@@ -255,9 +255,7 @@ class Config(Options):
                 what = "a series has" if self.competition.kind == "series" else "sounds have"
                 raise UserError(f"{what} no encoder to fine-tune: type training=head, which fits all there is")
             return "head"
-        if (
-            self.training.mode == "best"
-        ):  # all of its runs together read what fine-tuning reads, of videos what heads do
+        if self.training.mode == "best":  # all of its runs read what fine-tuning does, of videos what heads do
             return "finetune" if self.competition.kind == "image" else "head"
         if self.training.mode != "auto":
             return self.training.mode

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.predictions.decisions import plain_answers
+from kagglepipe.predictions.decisions import plain_out_of_fold
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.metrics import find_metric
-from kagglepipe.predictions.paired import score_gain, significantly_better
+from kagglepipe.predictions.paired import plain_gain, score_gain, significantly_better
 from kagglepipe.predictions.uncertainty import format_score
 from kagglepipe.training.learner import FoldResult, LearnerOptions, Probs, Runtime
 from kagglepipe.training.loop import FitRuntime
@@ -130,22 +130,19 @@ def is_better(one: Probs, other: Probs, rows: EvalRows) -> bool:
     """Whether `one` gains over `other` beyond noise in its loss, and is better in the metric too."""
     if significantly_better([other, one], rows) == 0:
         return False
-    first, second = (plain_answers(probs, rows.truth, rows.metric, rows.task.name) for probs in (one, other))
-    return score_gain(first, second, rows).value > 0
+    return plain_gain(one, other, rows).value > 0
 
 
 def could_be_better(probs: Probs, rows: EvalRows) -> bool:
     """Whether predictions without an error would gain over these beyond noise in the metric."""
     truth = rows.truth
     right = np.eye(probs.shape[1])[truth] if truth.ndim == 1 else truth.astype(np.float64)
-    plain = plain_answers(probs, truth, rows.metric, rows.task.name)
-    return score_gain(right, plain, rows).is_beyond_noise
+    return score_gain(right, plain_out_of_fold(probs, rows), rows).is_beyond_noise
 
 
 def score_of(probs: Probs, rows: EvalRows) -> float:
     """The metric of predictions (N, C), with the plain decision."""
-    answers = plain_answers(probs, rows.truth, rows.metric, rows.task.name)
-    return float(find_metric(rows.metric).function(answers, rows.truth))
+    return float(find_metric(rows.metric).function(plain_out_of_fold(probs, rows), rows.truth))
 
 
 def in_words(chosen: str, scores: Mapping[str, float], rows: EvalRows) -> str:
