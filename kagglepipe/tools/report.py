@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kagglepipe import console
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.fold_file import near_duplicates
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
@@ -100,7 +101,8 @@ def page_at_end(config: Config) -> tuple[int, str] | None:
     if not (is_at_end(config) and config.report.write):
         return None
     try:
-        return logging.INFO, str(write_report(config, find_run(config)))
+        with console.working("report"):
+            return logging.INFO, str(write_report(config, find_run(config)))
     except Exception as error:  # the submission is there, which no fault of a page may hide
         if not isinstance(error, UserError):
             log.exception("report: the page was not written")

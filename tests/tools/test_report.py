@@ -1,5 +1,6 @@
 """Pages of runs on disk, by the command: of this version and of 0.3.0, of images, clips, long videos and series."""
 
+import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,11 @@ import pandas as pd
 import pytest
 
 import kagglepipe as kp
+from kagglepipe import console
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.runs.run import Run
-from kagglepipe.tools import plan
+from kagglepipe.tools import plan, report
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.report import find_run, write_report
 from tests.composing import config_of
@@ -84,6 +86,13 @@ def test_a_page_that_cannot_be_written_fails_no_finished_command(
     assert re.search(r"the page was not written: .* has no out-of-fold rows", caplog.text)
     with pytest.raises(UserError, match="has no out-of-fold rows, which a report is about"):
         run_command(toy_config)
+
+
+def test_progress_names_the_report_while_stage_all_writes_it(
+    toy_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "write_report", lambda *_: [one.name for one in console._active][-1])
+    assert report.page_at_end(replace(toy_config, stage="all")) == (logging.INFO, "report")
 
 
 def test_pictures_that_moved_are_said_and_the_page_goes_on(toy_config: Config) -> None:
