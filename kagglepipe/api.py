@@ -273,7 +273,7 @@ def _typed(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "–" if value is None else f"{value:z.4f}"
 
 
 @contextmanager

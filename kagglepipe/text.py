@@ -11,6 +11,7 @@ MAX_LISTED = 8  # names in a line
 PLAIN_TEXT = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)  # needs no quotes, in Hydra's grammar or YAML
 YAML_WORDS = {"true", "false", "null", "nan", "inf", "yes", "no", "on", "off", "y", "n"}  # though these do
 LEAST_CUT = 12  # columns that are left of a cell that is cut
+LARGEST = 1e15  # number that is written without an exponent
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -50,7 +51,8 @@ def fitted(
         if max(map(width, lines)) <= columns:
             break
         at = names.index(name)
-        names, cells = without(names, at), [without(row, at) for row in cells]
+        for row in (names, *cells):
+            del row[at]
         lines = table(names, cells)
     for name in cut:
         if (over := max(map(width, lines)) - columns) > 0:
@@ -64,11 +66,6 @@ def fitted(
 def terminal_columns() -> int | None:
     """Count the columns of the terminal that standard output is; None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
-
-
-def without(cells: Sequence[str], at: int) -> list[str]:
-    """Leave out one of the cells."""
-    return [*cells[:at], *cells[at + 1 :]]
 
 
 def shortened(text: str, most: int) -> str:
@@ -144,6 +141,16 @@ def quoted_three(names: Iterable[object]) -> str:
     "'a', 'b', 'c' and 1 more"
     """
     return first_three(map(repr, sorted({str(name) for name in names})))
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """A number with so many significant digits at least, as people write it: no exponent where it is large.
+
+    >>> significant(10690.0), significant(1500000, 6), significant(0.25), significant(1.25e-7), significant(-0.0)
+    ('10,690', '1,500,000', '0.25', '1.25e-07', '0')
+    """
+    is_long = 10**digits - 0.5 <= abs(value) < LARGEST
+    return f"{value:,.0f}" if is_long else f"{value:z,.{digits}g}"
 
 
 def padded(text: str, columns: int) -> str:

@@ -62,7 +62,7 @@ def job_table() -> list[str]:
         (
             str(job.number),
             " ".join(word for word in job.words if word not in common),
-            "" if job.score is None else f"{job.score:.4f}",
+            "" if job.score is None else f"{job.score:z.4f}",
             job.run or "",
             f"FAILED: {job.error}" if job.error else "done",
         )

@@ -58,8 +58,8 @@ def outside_parts(labels: pd.DataFrame, bounds: Sequence[str], name: str) -> pd.
         if (wrong := own["label"].to_numpy() != should).any() or len(own) % 2:
             time = own["start"].iloc[int(wrong.argmax()) if wrong.any() else -1]
             raise UserError(
-                f"{name}: {' and '.join(bounds)} of {video} do not alternate at {time:g}: mend it, or take all time as "
-                "annotated with competition.bounds=[]"
+                f"{name}: {' and '.join(bounds)} of {video} do not alternate at {time:.10g}: mend it, or take all "
+                "time as annotated with competition.bounds=[]"
             )
         limits = np.concatenate([[-np.inf], own["start"], [np.inf]]).reshape(-1, 2)
         parts.append(pd.DataFrame({"video": video, "start": limits[:, 0], "end": limits[:, 1], "label": UNANNOTATED}))

@@ -46,15 +46,16 @@ def patched(rows: pd.DataFrame, classes: Sequence[str], competition: Competition
     if unknown := sorted(set(found.index) - set(rows["id"][is_train])):
         raise UserError(f"{path} has the id {quoted_three(unknown)} of no item to train on: take such rows out")
     labels = labels_of(found.loc[found["decision"] == "change", "suggested"], classes, competition, str(path))
-    is_changed = is_train & rows["id"].isin(labels.index)
-    changed = rows.assign(target=rows["target"].where(~is_changed, rows["id"].map(labels).astype(object)))
+    targets = rows["id"].map(labels).astype(object)
+    is_changed = is_train & targets.notna() & (targets != rows["target"])  # not to the label that it has
+    changed = rows.assign(target=rows["target"].where(~is_changed, targets))
     is_dropped = is_train & rows["id"].isin(found.index[found["decision"] == "drop"])
     kept = changed[~is_dropped].reset_index(drop=True)
     before, after = (set(names_in(one["target"].dropna(), competition.task)) for one in (rows, kept))
     if lost := sorted(before - after):
         raise UserError(f"{path} leaves nothing of {first_three(lost)}: keep one row at least")
     log.info(
-        "prepare: %s: %d labels changed, %d rows dropped, %d kept", path, len(labels), int(is_dropped.sum()),
+        "prepare: %s: %d labels changed, %d rows dropped, %d kept", path, int(is_changed.sum()), int(is_dropped.sum()),
         int((found["decision"] == "keep").sum()),
     )  # fmt: skip
     return kept

@@ -72,11 +72,11 @@ def _sentences(rows: pd.DataFrame, classes: list[str], competition: CompetitionO
 def _size(count: float) -> str:
     """A number of bytes as people write it.
 
-    >>> _size(999), _size(2_500_000)
-    ('999 B', '2.5 MB')
+    >>> _size(999), _size(999_900), _size(2_500_000)
+    ('999 B', '1 MB', '2.5 MB')
     """
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
+        if count < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"

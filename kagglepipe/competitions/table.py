@@ -308,9 +308,9 @@ def warn_of_other_settings(folder: Path, settings: dict[str, Any]) -> None:
     if not file.exists():
         return
     known = read_json(file)["settings"]
-    other = [name for name, value in settings.items() if name in known and known[name] != value and name != "decoder"]
-    if other:
-        changed = first_three(f"{name} {known[name]} then, {settings[name]} now" for name in other)
+    pairs = {name: (known.get(name), settings.get(name)) for name in {**known, **settings} if name != "decoder"}
+    if other := {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}:
+        changed = first_three(f"{name} {a} then, {b} now" for name, (a, b) in other.items())
         log.warning(
             "prepare: %s was prepared with other settings (%s) and is made again; two competitions over one folder "
             "stay side by side with competition.slug=NAME for each", folder, changed,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kagglepipe.competitions.labels import check_alike, clean_label, sort_classes, spell_as
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.text import counted, first_three, quoted_three
+from kagglepipe.text import counted, first_three, quoted_three, significant
 
 SEPARATOR = "|"
 MAX_BINS = 10  # of numbers, by which folds are stratified
@@ -238,11 +238,12 @@ def exploded(rows: pd.DataFrame, task: str) -> pd.DataFrame:
 def describe_targets(targets: "pd.Series[str]", task: str) -> str:
     """Counts of classes or tags, or the range of the first number, in words.
 
-    >>> describe_targets(pd.Series(["1.0", "3.5"]), "regression")
-    'from 1 to 3.5, mean 2.25'
+    >>> describe_targets(pd.Series(["1.0", "3.5"]), "regression"), describe_targets(pd.Series(["2e6"]), "regression")
+    ('from 1 to 3.5, mean 2.25', 'from 2,000,000 to 2,000,000, mean 2,000,000')
     """
     if task == "regression":
         values = targets.str.split(SEPARATOR).str[0].astype(float)
-        return f"from {values.min():g} to {values.max():g}, mean {values.mean():.4g}"
+        low, high = significant(values.min(), 6), significant(values.max(), 6)
+        return f"from {low} to {high}, mean {significant(values.mean())}"
     none = {"none": int((targets == "").sum())} if task == "multilabel" and (targets == "").any() else {}
     return counted({**Counter(names_in(targets, task)), **none})

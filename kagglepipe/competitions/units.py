@@ -29,8 +29,8 @@ def clip_labels(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]], 
         row = labels[outside].iloc[0]
         begins, ends = spans[row["video"]]
         raise UserError(
-            f"a label of {row['video']} lies at {row['start']:g}–{row['end']:g}, but all that is there lies at "
-            f"{begins:g}–{ends:g}; mend it (there are {outside.sum()})"
+            f"a label of {row['video']} lies at {row['start']:.10g}–{row['end']:.10g}, but all that is there lies at "
+            f"{begins:.10g}–{ends:.10g}; mend it (there are {outside.sum()})"
         )
     cut = timed & ((labels["start"] < first) | (labels["end"] > last + 1e-6))
     notes = list(catalogue.notes)
@@ -56,13 +56,13 @@ def check_events(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]])
         row = labels[outside].iloc[0]
         begins, ends = spans[row["video"]]
         raise UserError(
-            f"an event of {row['video']} is at {row['start']:g}, but all that is there lies at {begins:g}–{ends:g}; "
-            f"mend it (there are {outside.sum()})"
+            f"an event of {row['video']} is at {row['start']:.10g}, but all that is there lies at "
+            f"{begins:.10g}–{ends:.10g}; mend it (there are {outside.sum()})"
         )
     if (lost := are_outside(labels.rename(columns={"start": "time"}), catalogue.unannotated)).any():
         row = labels[lost].iloc[0]
         raise UserError(
-            f"an event of {row['video']} is at {row['start']:g}, outside the annotated parts: mend it, or take all "
+            f"an event of {row['video']} is at {row['start']:.10g}, outside the annotated parts: mend it, or take all "
             f"time as annotated with competition.bounds=[] (there are {lost.sum()})"
         )
     files = catalogue.files[catalogue.files["video"].isin(list(spans))].reset_index(drop=True)

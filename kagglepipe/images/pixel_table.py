@@ -96,13 +96,14 @@ def read_pixels(path: Path) -> Pixels:
     lowest, highest = values.min(), values.max()  # NaN if any is
     if not (lowest >= 0 and highest <= LARGEST):
         if is_in_one:
-            raise UserError(f"{path} has pixels from {lowest:g} to {highest:g} in its column {columns[0]}: {NEEDED}")
+            span = f"{lowest:.10g} to {highest:.10g}"
+            raise UserError(f"{path} has pixels from {span} in its column {columns[0]}: {NEEDED}")
         raise _bad_cell(path, header, places, separator)
     if highest <= 1:
         values *= 255
         np.rint(values, out=values)
     elif any((row % 1).any() for row in values):
-        raise UserError(f"{path} has pixels with fractions, and up to {highest:g}: {NEEDED}")
+        raise UserError(f"{path} has pixels with fractions, and up to {highest:.10g}: {NEEDED}")
     is_deep = highest > np.iinfo(np.uint8).max
     samples: Pixels = values.astype(np.uint16) if is_deep else values.astype(np.uint8)
     if (side := int(np.sqrt(samples.shape[1]))) ** 2 == samples.shape[1]:

@@ -95,12 +95,12 @@ def make_image_table(
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
     warn_of_other_settings(folder, settings)
-    (folder / REPORT).unlink(missing_ok=True)
     files, ignored = list_names(root, skip_bad=competition.on_bad_image == "skip")
     names = without_dicom_copies([name for name in files if not is_excluded(name, competition.exclude)])
     listing = list_images(names, competition, root)
     listing = replace(listing, rows=patched(listing.rows, listing.classes, competition))
     check_class_names(competition, listing.classes, has_test=bool((listing.rows["split"] == "test").any()))
+    (folder / REPORT).unlink(missing_ok=True)  # what is there stays where the new files or labels are refused above
 
     def read(bits: int | None, *, is_settled: bool) -> tuple[pd.DataFrame, list[Look], list[str]]:
         to_disk: AbstractContextManager[PixelWriter | None] = nullcontext()

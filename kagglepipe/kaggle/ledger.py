@@ -103,11 +103,11 @@ def number(text: str) -> float | None:
 def four_digits(value: float | str | None) -> str:
     """Format a score, `?` for none.
 
-    >>> four_digits("0.98765"), four_digits(None), four_digits("")
-    ('0.9877', '?', '?')
+    >>> four_digits("0.98765"), four_digits("-1e-6"), four_digits(None), four_digits("")
+    ('0.9877', '0.0000', '?', '?')
     """
     found = number(str(value))
-    return "?" if found is None else f"{found:.4f}"
+    return "?" if found is None else f"{found:z.4f}"
 
 
 def misleading_best(rows: Iterable[Row], *, greater_is_better: bool) -> tuple[Row, Row] | None:

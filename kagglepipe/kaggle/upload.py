@@ -256,6 +256,6 @@ def log_scores(row: Row) -> None:
     oof, low, high = (four_digits(row[name]) for name in ("oof_score", "oof_low", "oof_high"))
     public, private = row["public_score"] or "hidden", row["private_score"] or "hidden until the end"
     gap = number(row["gap"])
-    difference = "" if gap is None else f", gap {gap:+.4f}"
+    difference = "" if gap is None else f", gap {gap:+z.4f}"
     home = f"out of fold {row['metric']} {oof} ({low}-{high})"
     log.info("submit: public score %s, private %s; %s%s", public, private, home, difference)

@@ -97,5 +97,5 @@ def _gain_cells(difference: dict[str, Any]) -> tuple[str, str]:
     low, high = gain["interval"]
     if gain["gain"] == low == high == 0:
         return "", ""
-    shown = f"{gain['gain']:+.4f}, {TOO_FEW}" if math.isnan(low) else format_interval(low, high, signed=True)
+    shown = f"{gain['gain']:+z.4f}, {TOO_FEW}" if math.isnan(low) else format_interval(low, high, signed=True)
     return shown, f"{p:.2g}"

@@ -81,15 +81,3 @@ def doubtful_tags(
         own = float(worst if truth[row, min(tags)[1]] else 1 - worst)
         found.append((ids[row], SEPARATOR.join(names[truth[row]]), SEPARATOR.join(names[suggested]), own, 1 - own))
     return found
-
-
-def with_decisions(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
-    """Keep the decisions of an earlier table, and the labels beside them, which may have been edited.
-
-    Its decided rows that are no longer suspected come last.
-    """
-    decided = earlier[earlier["decision"] != ""].drop_duplicates("id")
-    gone, kept = decided[~decided["id"].isin(table["id"])], table.set_index("id", drop=False)
-    kept.update(decided.set_index("id")[["suggested", "decision"]])
-    kept = kept.reset_index(drop=True)
-    return kept if gone.empty else pd.concat([kept, gone[list(COLUMNS)]], ignore_index=True)

@@ -47,7 +47,7 @@ def check_numbers(competition: CompetitionOptions, targets: Mapping[str, str], c
     least = find_metric(name).needs.least
     values = parse_targets(targets.values(), classes, competition.task)
     if below := [(id, value) for id, value in zip(targets, values.min(axis=1), strict=True) if value < least]:
-        some = first_three(f"{value:g} of {id}" for id, value in below)
+        some = first_three(f"{value:.10g} of {id}" for id, value in below)
         raise UserError(
             f"competition.metric={name} is of numbers from {least:g}, and there are {some}: mend them, or type "
             "competition.metric=rmse or mae"

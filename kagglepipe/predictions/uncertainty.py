@@ -229,7 +229,7 @@ def sign_flip_p(sums: npt.NDArray[Any], *, draws: int = 10_000) -> float:
 
 def format_score(value: float, digits: int = 4) -> str:
     """Format a score, `undefined` for NaN."""
-    return "undefined" if math.isnan(value) else f"{value:.{digits}f}"
+    return "undefined" if math.isnan(value) else f"{value:z.{digits}f}"
 
 
 def format_interval(low: float, high: float, *, digits: int = 4, signed: bool = False) -> str:
@@ -241,8 +241,9 @@ def format_interval(low: float, high: float, *, digits: int = 4, signed: bool = 
     if math.isnan(low) or math.isnan(high):
         return TOO_FEW
     if signed:
-        return f"{low:+.{digits}f} to {high:+.{digits}f}"
-    return f"{low:.{digits}f}{' to ' if low < 0 else '-'}{high:.{digits}f}"
+        return f"{low:+z.{digits}f} to {high:+z.{digits}f}"
+    shown = format_score(low, digits)
+    return f"{shown}{' to ' if shown.startswith('-') else '-'}{format_score(high, digits)}"
 
 
 def format_difference(value: float, low: float, high: float, p: float | None = None) -> str:
@@ -252,7 +253,7 @@ def format_difference(value: float, low: float, high: float, p: float | None = N
     '+0.0123 (-0.0040 to +0.0290, p = 0.13)'
     """
     shown_p = "" if p is None else f", p = {p:.2g}"
-    return f"{value:+.4f} ({format_interval(low, high, signed=True)}{shown_p})"
+    return f"{value:+z.4f} ({format_interval(low, high, signed=True)}{shown_p})"
 
 
 def format_two(one: float, other: float, *, most: int = 9) -> tuple[str, str]:

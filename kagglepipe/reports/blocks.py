@@ -33,11 +33,6 @@ class Bar:
     words: str
     share: float
 
-    @property
-    def percent(self) -> str:
-        """Width of the bar in per cent."""
-        return f"{100 * min(max(self.share, 0.0), 1.0):.1f}"
-
 
 @dataclass(frozen=True)
 class Chart:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from kagglepipe.text import shortened, significant
+
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 300, 54, 12, 12, 44
 COLOURS = 6
 MOST_POINTS = 400  # of a line or cloud: more cannot be told apart at this size
@@ -96,7 +98,7 @@ def interval_chart(title: str, scores: Sequence[Interval]) -> Markup:
     def place(value: float) -> float:
         return round(left + (value - low) / (high - low) * (right - left), 1)
 
-    parts = [text(place(tick), height - 14, f"{tick:g}", "middle") for tick in ticks((low, high))]
+    parts = [text(place(tick), height - 14, significant(tick, 6), "middle") for tick in ticks((low, high))]
     for number, one in enumerate(scores):
         y = 20 + 30 * number
         parts.append(text(left - 12, y + 4, shortened(one.name, 28), "end"))
@@ -104,7 +106,7 @@ def interval_chart(title: str, scores: Sequence[Interval]) -> Markup:
             parts.append(polyline([(place(one.low), y), (place(one.high), y)], f"line s{min(number, 1)}"))
         if math.isfinite(one.value):
             parts.append(circle((place(one.value), y), 5, f"dot s{min(number, 1)}"))
-            parts.append(text(WIDTH - 4, y + 4, f"{one.value:.4f}", "end"))
+            parts.append(text(WIDTH - 4, y + 4, f"{one.value:z.4f}", "end"))
     return svg(title, parts, height)
 
 
@@ -122,10 +124,10 @@ def frame(axes: Axes, labels: tuple[str, str]) -> Markup:
     parts = []
     for tick in ticks(axes.x):
         x, y = axes.at(tick, axes.y[0])
-        parts += [polyline([(x, TOP), (x, HEIGHT - BOTTOM)], "grid"), text(x, y + 16, f"{tick:g}", "middle")]
+        parts += [polyline([(x, TOP), (x, HEIGHT - BOTTOM)], "grid"), text(x, y + 16, significant(tick, 6), "middle")]
     for tick in ticks(axes.y):
         x, y = axes.at(axes.x[0], tick)
-        parts += [polyline([(LEFT, y), (WIDTH - RIGHT, y)], "grid"), text(x - 6, y + 4, f"{tick:g}", "end")]
+        parts += [polyline([(LEFT, y), (WIDTH - RIGHT, y)], "grid"), text(x - 6, y + 4, significant(tick, 6), "end")]
     parts.append(text((LEFT + WIDTH) / 2, HEIGHT - 6, labels[0], "middle"))
     turned = Markup('<text class="tick" text-anchor="middle" transform="translate(12 {}) rotate(-90)">{}</text>')
     return Markup("").join([*parts, turned.format(round(TOP + INNER / 2), labels[1])])
@@ -153,11 +155,6 @@ def circle(place: tuple[float, float], radius: float, style: str) -> Markup:
 def text(x: float, y: float, words: str, anchor: str) -> Markup:
     """Words at a pixel. anchor: start, middle or end."""
     return Markup('<text class="tick" x="{:g}" y="{:g}" text-anchor="{}">{}</text>').format(x, y, anchor, escape(words))
-
-
-def shortened(words: str, most: int) -> str:
-    """Cut the end of a long name off."""
-    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def finite_points(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:

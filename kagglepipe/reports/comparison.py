@@ -9,24 +9,30 @@ from kagglepipe.reports.blocks import Chart, Section, Table, Text
 from kagglepipe.reports.charts import Interval, interval_chart
 
 MOST_DRAWN = 20  # runs in the chart
-COUNTS = (("parameters", 0), ("seconds", 1))  # columns of numbers, and their decimals
+COUNTS = (("rows", 0), ("folds", 0), ("parameters", 0), ("seconds", 1))  # columns of numbers, and their decimals
 PAIRED = (
     "Runs are scored on the same rows, so that intervals that overlap may belong to runs that differ significantly. "
     "Compare two by a paired test:"
 )
-HEADER = ("run", "score", "95 % interval", "network", "parameters", "seconds", "finished")
+OF_OTHER_ROWS = (
+    "The runs are of different tables, as with and without competition.labels_patch: each is scored on its own labels, "
+    "and those that a model has changed itself flatter it. Compare two on the rows that have the same label in both:"
+)
+HEADER = ("run", "score", "95 % interval", *(name for name, _ in COUNTS), "network", "finished")
 
 
-def comparison(metric: str, facts: Sequence[Mapping[str, Any]]) -> list[Section]:
+def comparison(metric: str, facts: Sequence[Mapping[str, Any]], *, have_one_table: bool = True) -> list[Section]:
     """Make the sections.
 
-    facts: of each run, the best first, as `runs.summary.facts_of`, with network, finished, is_ensemble and settings.
+    facts: of each run, the best first, as `runs.summary.facts_of`, with rows, folds, network, finished, is_ensemble
+    and settings. have_one_table: whether all are scored on the same rows and labels.
     """
     drawn = [interval_of(row) for row in facts if row["metric"] == metric and row["score"] is not None][:MOST_DRAWN]
     words = f"{metric} out of fold with its 95 % interval"
     blocks: list[Any] = [Chart(words, interval_chart(words, drawn))] if drawn else []
     blocks.append(Table("All runs, the best first", HEADER, [cells_of(row, metric) for row in facts]))
-    blocks += [Text(PAIRED), Text("python -m kagglepipe runs runs.compare=[RUN,RUN]", is_code=True)]
+    blocks += [Text(PAIRED if have_one_table else OF_OTHER_ROWS)]
+    blocks += [Text("python -m kagglepipe runs runs.compare=[RUN,RUN]", is_code=True)]
     settings = Table("Settings in which runs differ", ("run", "settings"), own_settings(facts))
     return [Section("look", "Scores", blocks), Section("settings", "Settings", [settings])]
 
@@ -44,14 +50,20 @@ def own_settings(facts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def interval_of(row: Mapping[str, Any]) -> Interval:
-    """A score to draw."""
-    low, high = (math.nan if row[name] is None else row[name] for name in ("low", "high"))
-    return Interval(row["run"], row["score"], low, high)
+    """A score to draw; NaN where it is unknown."""
+    return Interval(row["run"], *(math.nan if row[name] is None else row[name] for name in ("score", "low", "high")))
 
 
 def cells_of(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
     """Cells of a run; a score by another metric says which."""
-    score, low, high = (math.nan if row[name] is None else row[name] for name in ("score", "low", "high"))
+    one = interval_of(row)
     of = "" if row["metric"] == metric else f" {row['metric']}"
     counts = (f"{row[name]:,.{digits}f}" if row[name] is not None else "" for name, digits in COUNTS)
-    return (row["run"], format_score(score) + of, format_interval(low, high), row["network"], *counts, row["finished"])
+    return (
+        row["run"],
+        format_score(one.value) + of,
+        format_interval(one.low, one.high),
+        *counts,
+        row["network"],
+        row["finished"],
+    )

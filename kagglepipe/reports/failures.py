@@ -21,6 +21,7 @@ from kagglepipe.predictions.uncertainty import wilson
 from kagglepipe.reports.blocks import Bar, Card, Chart, Explorer, Gallery, Matrix, Section, Table, Text
 from kagglepipe.reports.charts import Line, line_chart, scatter_chart
 from kagglepipe.reports.thumbnails import Album
+from kagglepipe.text import significant
 
 MOST_IN_MATRIX = 25  # classes
 MOST_LISTED = 100  # rows of a table
@@ -74,7 +75,7 @@ class Predicted:
             return [str(name) for name in names[answers]]
         if answers.dtype == np.bool_:
             return [SEPARATOR.join(map(str, names[row])) for row in answers]
-        return [SEPARATOR.join(f"{one:.4g}" for one in row) for row in answers]
+        return [SEPARATOR.join(map(significant, row.tolist())) for row in answers]
 
 
 def failures(found: Predicted, album: Album, rows: pd.DataFrame | None = None, metric: str | None = None) -> Section:
@@ -270,9 +271,9 @@ def of_numbers(found: Predicted) -> list[Any]:
     rows, charts = [], []
     for k, name in enumerate(found.classes):
         true, own = found.truth[:, k], found.answers[:, k]
-        r2 = f"{r2_score(true, own):.4f}" if len(true) > 1 else "–"
+        r2 = f"{r2_score(true, own):z.4f}" if len(true) > 1 else "–"
         errors = (mean_absolute_error(true, own), root_mean_squared_error(true, own), float((own - true).mean()))
-        rows.append((name, *(f"{error:.4g}" for error in errors), r2))
+        rows.append((name, *map(significant, errors), r2))
         if k < MOST_NUMBERS:
             words = (f"{name}: predicted over true", f"{name}: residual (predicted less true) over predicted")
             x, y, left = true.tolist(), own.tolist(), (own - true).tolist()
@@ -286,7 +287,7 @@ def slices(found: Predicted, rows: pd.DataFrame, metric: str) -> list[Any]:
     """Scores on slices of the rows by the table's metadata, the largest loss first; nothing where there are none."""
     own = rows[rows["split"] == "train"].drop_duplicates("id").set_index("id").reindex(found.oof["id"])
     scores = slice_scores(own, np.asarray(found.probs), found.truth, metric, np.asarray(found.decided))
-    cells = [(one["by"], one["value"], str(one["rows"]), f"{one['score']:.4f}", f"{one['log_loss']:.4f}")
+    cells = [(one["by"], one["value"], str(one["rows"]), f"{one['score']:z.4f}", f"{one['log_loss']:.4f}")
              for one in scores[:MOST_LISTED]]  # fmt: skip
     header = ("by", "value", "rows", metric, found.task.loss)
     return [Table("Slices by metadata, the largest loss first", header, cells)] if cells else []

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kagglepipe.reports.blocks import Chart, Section, Table, Text
 from kagglepipe.reports.charts import Line, line_chart
+from kagglepipe.text import significant
 
 Cells = tuple[str, ...]
 RATE = "Learning rate of the first fold"
@@ -100,9 +101,9 @@ def epoch_charts(folds: Sequence[FoldFacts]) -> list[Any]:
 def digits(value: Any) -> str:
     """A number as text; – for none.
 
-    >>> digits(0.25), digits(None), digits(float("nan"))
-    ('0.25', '–', '–')
+    >>> digits(0.25), digits(12345.6), digits(None), digits(float("nan"))
+    ('0.25', '12,346', '–', '–')
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return significant(value) if isinstance(value, float) else str(value)

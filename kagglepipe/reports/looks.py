@@ -1,6 +1,6 @@
 """Sections "Data" and "Labels to look at": counts, sizes, examples, near-duplicates, outliers; suspected labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -162,10 +162,11 @@ def looks_of(rows: pd.DataFrame, album: Album) -> Looks:
     return [(id, *look(pixels)) for id in ids if (pixels := album.pixels(id)) is not None]
 
 
-def suspected(table: pd.DataFrame | str, album: Album, file: str, typed: str) -> Section:
+def suspected(table: pd.DataFrame | str, album: Album, file: str, typed: Sequence[str]) -> Section:
     """Make the section of suspected labels.
 
-    table: of `label_errors.suspects`, or why there is none. file: name of its CSV. typed: a command with it, or "".
+    table: of `label_errors.suspects`, or why there is none. file: name of its CSV. typed: commands that train with it
+    and compare, NEW standing for the new run; none where it is of no use.
     """
     title = "Labels to look at"
     if isinstance(table, str):
@@ -178,7 +179,8 @@ def suspected(table: pd.DataFrame | str, album: Album, file: str, typed: str) ->
         f"{file}: fill in its column decision with keep, change (to the suggested label, which you may edit) or "
         "drop."
     )
-    steps = [Text("Then train with these decisions, and compare:"), Text(typed, is_code=True)] if typed else []
+    steps = [Text("Then train with these decisions, and compare the new run with this one:")] if typed else []
+    steps += [Text(words, is_code=True) for words in typed]
     shown = table.head(MOST_LISTED)
     cells = [tuple(map(str, row)) for row in shown[list(COLUMNS)].itertuples(index=False)]
     tiles = [

@@ -16,6 +16,7 @@ from kagglepipe.images.depth import as_picture
 from kagglepipe.images.views import clean_view
 from kagglepipe.predictions.frame import labels, scorable
 from kagglepipe.predictions.tasks import task_of_truth
+from kagglepipe.text import shortened, significant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,17 +91,8 @@ def fit_text(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     """Shorten the text in its middle until it is at most `width` pixels wide."""
     if font.getlength(text) <= width:
         return text
-    fits = (keep for keep in range(len(text), 2, -1) if font.getlength(shortened(text, keep)) <= width)
-    return shortened(text, next(fits, 2))
-
-
-def shortened(text: str, keep: int) -> str:
-    """Replace the middle of the text by an ellipsis, keeping `keep` characters.
-
-    >>> shortened("Train/Pistol/img_0001.jpg", 12)
-    'Train/…01.jpg'
-    """
-    return text[: keep // 2] + "…" + text[len(text) - (keep - keep // 2) :]
+    fits = (most for most in range(len(text), 3, -1) if font.getlength(shortened(text, most)) <= width)
+    return shortened(text, next(fits, 3))
 
 
 def draw_reliability(path: Path, curve: "pd.DataFrame", *, title: str, side: int = 420) -> None:
@@ -122,8 +114,8 @@ def draw_reliability(path: Path, curve: "pd.DataFrame", *, title: str, side: int
     pen.line((*place(0, 0), *place(1, 1)), fill=INK)
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = place(tick, tick)
-        pen.text((x - 8, margin + side + 5), f"{tick:g}", INK, font)
-        pen.text((10, y - 7), f"{tick:g}", INK, font)
+        pen.text((x - 8, margin + side + 5), significant(tick, 6), INK, font)
+        pen.text((10, y - 7), significant(tick, 6), INK, font)
     pen.text((margin + side / 2 - 30, margin + side + 22), "confidence", INK, font)
     pen.text((margin + 6, margin + 6), "accuracy", INK, font)
     share = curve["rows"] / curve["rows"].sum()

@@ -9,11 +9,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from kagglepipe.reports.blocks import Chart, Section, Shelf, Table, Text, Tile
-from kagglepipe.reports.charts import COLOURS, polyline, shortened, svg, text, thinned, ticks
+from kagglepipe.reports.charts import COLOURS, polyline, svg, text, thinned, ticks
 from kagglepipe.reports.thumbnails import Album
 from kagglepipe.segments.error_types import KINDS, error_types
 from kagglepipe.segments.event_metrics import event_average_precision
 from kagglepipe.segments.postprocess import FrameProbs
+from kagglepipe.text import shortened, significant
 
 MOST_VIDEOS, MOST_LANES = 6, 8
 MOST_FRAMED, MOST_ENDS = 3, 4  # videos with frames at the ends of segments, segments of each
@@ -132,7 +133,7 @@ def time_axis(first: float, last: float, bottom: float) -> list[Markup]:
     parts = []
     for tick in ticks((first, last), 10):
         at = across(tick, first, last)
-        parts += [polyline([(at, 4), (at, bottom)], "grid"), text(at, bottom + 16, f"{tick:g}", "middle")]
+        parts += [polyline([(at, 4), (at, bottom)], "grid"), text(at, bottom + 16, significant(tick, 6), "middle")]
     return parts
 
 

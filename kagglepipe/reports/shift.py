@@ -10,6 +10,7 @@ from kagglepipe.predictions.adversarial import Apart, single_auc, tell_apart
 from kagglepipe.predictions.uncertainty import group_codes
 from kagglepipe.reports.blocks import Bar, Shelf, Table, Text
 from kagglepipe.reports.thumbnails import Album
+from kagglepipe.text import significant
 
 MOST_CLASSES, EXAMPLES = 20, 6
 FACTS = ("width", "height", "width / height", "bytes", "brightness", "sharpness")
@@ -31,7 +32,7 @@ def by_class(facts: pd.DataFrame) -> list[Table]:
     medians = train.groupby("target")[names].median()
     if not 2 <= len(medians) <= MOST_CLASSES:
         return []
-    rows = [(str(name), *(f"{value:.4g}" for value in own)) for name, *own in medians.itertuples(name=None)]
+    rows = [(str(name), *map(significant, own)) for name, *own in medians.itertuples(name=None)]
     words = "Medians of each class, from which a network may learn in place of what is pictured"
     return [Table(words, ("class", *names), rows)]
 

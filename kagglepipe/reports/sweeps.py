@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kagglepipe.files import atomic
+from kagglepipe.text import significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -149,5 +150,5 @@ def axis_of(values: Sequence[float | str], *, log: bool = False) -> Column:
         shown = [low] if low == high else [low, (low + high) / 2, high]
     return Column(
         [(number - low) / span for number in numbers],
-        [((number - low) / span, f"{math.exp(number) if log else number:.4g}") for number in shown],
+        [((number - low) / span, significant(math.exp(number) if log else number)) for number in shown],
     )

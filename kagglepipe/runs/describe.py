@@ -104,9 +104,8 @@ def describe_pseudo_labels(gain: dict[str, Any]) -> str:
         result = TOO_FEW if math.isnan(low) else "not significant"
     between = "" if math.isnan(low) else f" ({format_interval(low, high, signed=True)})"
     stays = "" if gain["is_kept"] else f"; {gain['teacher']} is submitted"
-    return (
-        f"gain of pseudo-labels: {or_nan(gain['gain']):+.4f}{between} {measure} over {gain['teacher']}: {result}{stays}"
-    )
+    value = f"{or_nan(gain['gain']):+z.4f}{between} {measure}"
+    return f"gain of pseudo-labels: {value} over {gain['teacher']}: {result}{stays}"
 
 
 def describe_comparisons(metrics: Metrics, metric: str) -> list[str]:

@@ -37,6 +37,7 @@ class Metrics(TypedDict, total=False):
     score: float | None
     interval: list[float | None] | None
     log_loss: float | None
+    fold_scores: dict[str, float | None]
     fold_mean: float | None
     fold_sd: float | None
     rows: int

@@ -16,6 +16,7 @@ from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.evaluation import score as score_frame
 from kagglepipe.predictions.frame import class_columns
 from kagglepipe.predictions.own_metric import is_greater_better, is_out_of_reach, same_metric
+from kagglepipe.predictions.uncertainty import format_score
 from kagglepipe.runs.identity import run_name
 from kagglepipe.runs.run import METRICS_FILE, Run
 from kagglepipe.text import listed
@@ -280,5 +281,5 @@ def best_network(
         log.info("%s: %s, the latest; no run has a score in %s", stage, ours[-1].name, metric)
         return ours[-1]
     (best, score), among = ranked[0], f"the best of {len(ranked)}" if len(ranked) > 1 else "the only one"
-    log.info("%s: %s, out of fold %s %.4f, %s", stage, best.name, metric, score, among)
+    log.info("%s: %s, out of fold %s %s, %s", stage, best.name, metric, format_score(score), among)
     return best

@@ -17,6 +17,7 @@ from kagglepipe.sequences.grid import item_lengths, tolerance
 from kagglepipe.sequences.series_file import RawSeries, SeriesError, first_six, read_raw
 from kagglepipe.sequences.series_table import read_series_bytes
 from kagglepipe.sequences.skeleton import LAGS, lag_differences, skeleton_inputs
+from kagglepipe.text import significant
 
 log = logging.getLogger(__name__)
 Times = NDArray[np.float64]  # (T,)
@@ -177,11 +178,11 @@ def resample(series: Series, *, rate: float, end: float | None = None) -> tuple[
 def _grid_times(first: float, last: float, rate: float) -> Times:
     """Times k/rate (T,) with first <= k/rate <= last; products are rounded, so the ends are compared themselves."""
     if (last - first) * rate > MAX_SAMPLES:
-        raise SeriesError(f"from {first:g} to {last:g} a rate of {rate:g} gives more than {MAX_SAMPLES} samples")
+        raise SeriesError(f"from {first:.10g} to {last:.10g} a rate of {rate:g} gives more than {MAX_SAMPLES} samples")
     times: Times = np.arange(math.floor(first * rate), math.ceil(last * rate) + 1) / rate
     times = times[(times >= first) & (times <= last)]
     if not len(times):
-        raise SeriesError(f"a rate of {rate:g} has no sample from {first:g} to {last:g}")
+        raise SeriesError(f"a rate of {rate:g} has no sample from {first:.10g} to {last:.10g}")
     return times
 
 
@@ -232,8 +233,9 @@ def log_left_out(items: pd.DataFrame, rate: float) -> None:
     own = float((items["frames"] / (items["ends"] - items["begins"])).median())
     if own >= LEFT_OUT * rate:
         log.info(
-            "train: sequences.rate=%g reads one of about %.2g samples of a series, and no mean of those between: what "
-            "changes fast is lost, or seen as slow; sequences.rate=%.6g reads all", rate, own / rate, own,
+            "train: sequences.rate=%g reads one of about %s samples of a series, and no mean of those between: what "
+            "changes fast is lost, or seen as slow; sequences.rate=%.6g reads all", rate,
+            significant(own / rate, 2), own,
         )  # fmt: skip
 
 

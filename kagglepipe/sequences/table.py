@@ -66,7 +66,6 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
     warn_of_other_settings(folder, settings)
-    report_file.unlink(missing_ok=True)
     files, ignored = list_names(root, skip_bad=competition.on_bad_image == "skip")
     names = [name for name in files if not is_excluded(name, competition.exclude)]
     catalogue = list_items(names, competition, root)
@@ -89,6 +88,7 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
     else:
         table = patched(clip_rows(catalogue), catalogue.classes, competition)
     table = table.merge(items.drop(columns="path"), on="video")
+    report_file.unlink(missing_ok=True)  # what is there stays where the new files or labels are refused above
     write_parquet(folder / "items.parquet", items.merge(catalogue.files[["video", "split", "group"]], on="video"))
     write_parquet(folder / "table.parquet", table)
     labels = pd.concat([catalogue.labels, *([catalogue.unannotated] if len(catalogue.unannotated) else [])])

@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kagglepipe.files import read_json, write_json
+from kagglepipe.predictions.uncertainty import format_score
 from kagglepipe.sweeps.space import format_params
 from kagglepipe.sweeps.study import Job, Launch, Plan, best_trials
 
@@ -60,7 +61,7 @@ def run_finals(study: optuna.Study, plan: Plan, *, finalists: int, seeds: int, l
                 continue
             done.setdefault(str(job.number), {})[str(job.seed)] = dict(outcome)
             value = objective.value(outcome)
-            log.info("sweep: trial %d with seed %d: %s %.4f", job.number, job.seed, objective.label, value)
+            log.info("sweep: trial %d with seed %d: %s %s", job.number, job.seed, objective.label, format_score(value))
         write_json(path, done)
     found = []
     for trial in chosen:

@@ -284,12 +284,13 @@ def log_trial(study: optuna.Study, plan: Plan, number: int) -> None:
         folds = "a fold" if len(outcome["folds"]) == 1 else f"{len(outcome['folds'])} folds"
         result = f"stopped after {folds}: {outcome['raced']}"
     else:
-        values = ", ".join(f"{one.label} {one.value(outcome):.4f}" for one in plan.objectives)
+        values = ", ".join(f"{one.label} {one.value(outcome):z.4f}" for one in plan.objectives)
         best = best_trials(study, plan)
         if len(plan.objectives) > 1:
             beside = f" (one of {len(best)} on the Pareto front)" if number in [one.number for one in best] else ""
         else:
             first = best[0]
-            beside = " (the best)" if first.number == number else f" (best {first.values[0]:.4f}, trial {first.number})"
+            most = f"best {first.values[0]:z.4f}, trial {first.number}"
+            beside = " (the best)" if first.number == number else f" ({most})"
         result = values + beside
     log.info("sweep: %s: trial %d: %s: %s", at, number, result, params)

@@ -306,7 +306,7 @@ def show(board: pd.DataFrame, runs: list[Graded]) -> list[str]:
     scores, first = list(runs[0].scores), runs[0].settings
     rows = [
         (
-            row["run"], *(f"{row[name]:.4f}" for name in scores), f"{row['public_rank']} -> {row['private_rank']}",
+            row["run"], *(f"{row[name]:z.4f}" for name in scores), f"{row['public_rank']} -> {row['private_rank']}",
             "{}-{}".format(*row["private_ranks_by_chance"]), row["medal"] or "",
             in_brief(difference(one.settings, first)),
         )

@@ -28,7 +28,7 @@ from kagglepipe.images.decode import Pixels
 from kagglepipe.kaggle.ledger import read_ledger
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns
-from kagglepipe.predictions.label_errors import COLUMNS, suspects, with_decisions
+from kagglepipe.predictions.label_errors import COLUMNS, suspects
 from kagglepipe.predictions.own_metric import is_out_of_reach
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.reports import looks
@@ -152,8 +152,10 @@ def write_report(config: Config, run: Run) -> Path:
     suspected = beside_page(path, run, "suspects.csv")
     again = [] if competition.finds_segments or run.is_ensemble else training_words(config)
     again = [word for word in again if not word.startswith("competition.labels_patch=")]
-    typed = shlex.join([*again, f"competition.labels_patch={suspected}"]) if again else ""
-    labels = looks.suspected(suspects_of(found, suspected), album, suspected.name, typed and f"{TYPED} {typed}")
+    compared = ["runs", f"runs.compare=[NEW,{run.name}]", *folder_words(config)]
+    typed = [[*again, f"competition.labels_patch={suspected}"], compared] if again else []
+    steps = [f"{TYPED} {shlex.join(words)}" for words in typed]
+    labels = looks.suspected(suspects_of(found, suspected), album, suspected.name, steps)
     pairs = near_duplicates(config.base_dir) if dataset is not None else None
     data = looks.data(
         None if dataset is None else with_keys(dataset.table), pairs, album, found.task.name, why,
@@ -203,7 +205,7 @@ def features_of(config: Config, dataset: Dataset, run: Run, rows: pd.DataFrame) 
 
 
 def suspects_of(found: Predicted, file: Path) -> pd.DataFrame | str:
-    """Write suspects.csv, with decisions of an earlier one; returns its rows, or why there are none."""
+    """Write suspects.csv, unless it holds decisions already; returns its rows, or why there are none."""
     if found.task.name == "regression":
         return "Numbers have no suspected labels: see the largest errors below."
     if len(found.classes) > FULL_CLASSES:
@@ -211,8 +213,9 @@ def suspects_of(found: Predicted, file: Path) -> pd.DataFrame | str:
     ids = found.oof["id"].astype(str).tolist()
     table = suspects(ids, np.asarray(found.probs), found.truth, found.classes)
     if file.exists():
-        earlier = read_spreadsheet(file, {name: name for name in COLUMNS}, COLUMNS, is_renamable=False)
-        table = with_decisions(table, earlier)
+        written = read_spreadsheet(file, {name: name for name in COLUMNS}, COLUMNS, is_renamable=False)
+        if (written["decision"] != "").any():  # then the file is the user's, with all that was added to it
+            return written
     write_if_changed(file, table.to_csv(index=False, lineterminator="\n").encode())
     return table
 
@@ -324,7 +327,8 @@ def facts_of(config: Config, run: Run, dataset: Dataset | None, lines: list[str]
     words = TASK_WORDS[competition.task].format(len(classes)).replace("1 numbers", "a number")
     task = f"{slug}: {words}, {rows}. Run {run.name}."
     return Overview(
-        task, metric, scores_of(metrics, metric), capitalised(describe_scores(metrics, metric)),
+        task, metric, scores_of(metrics, metric),
+        [line[:1].upper() + line[1:] for line in describe_scores(metrics, metric)],
         lines, next_steps(config, run, dataset),
     )  # fmt: skip
 
@@ -336,11 +340,6 @@ TASK_WORDS = {
     "multilabel": "tags for each item, of {}",
     "regression": "{} numbers for each item",
 }
-
-
-def capitalised(lines: list[str]) -> list[str]:
-    """Sentences of log lines."""
-    return [line[:1].upper() + line[1:] for line in lines]
 
 
 def scores_of(metrics: Any, metric: str) -> list[Interval]:

@@ -24,14 +24,14 @@ from kagglepipe.options import KaggleOptions
 from kagglepipe.predictions.evaluation import summarise
 from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.predictions.own_metric import is_greater_better, is_out_of_reach, same_metric
-from kagglepipe.predictions.paired import Comparison, Difference, compare
+from kagglepipe.predictions.paired import Comparison, compare
 from kagglepipe.predictions.tasks import TASKS
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
 from kagglepipe.reports.comparison import comparison
 from kagglepipe.reports.page import render, write_page
 from kagglepipe.reports.thumbnails import Album
 from kagglepipe.runs.configured import is_prepared, read_data
-from kagglepipe.runs.provenance import described, difference, in_brief
+from kagglepipe.runs.provenance import described, difference, flat, in_brief, written_options
 from kagglepipe.runs.run import Metrics, Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 HEAD = 10  # rows of the leaderboard
 SIGNIFICANCE = 0.05
 SHOWN = 10  # rows with different predictions
+PATCH = "competition.labels_patch"
 # columns that a narrow terminal lacks, the first of them first
 DROPPED = ("folds", "gap", "log loss", "squared error", "private", "status", "sent (UTC)", "95 % interval", "public")
 SENT_COLUMNS = ("sent (UTC)", "status", "public", "private", "gap")
@@ -93,10 +94,13 @@ def show_runs(
     if not runs and not ledger:
         raise UserError(f"there is no finished run in {store.folder}: type stage=train first")
     header = ("run", metric, "95 % interval", loss, "folds", *SENT_COLUMNS, "finished")
-    when = {metrics["run"]: finished(store.run(metrics["run"])) for metrics in runs}
-    rows = [(*row, when.get(row[0].partition(" ")[0], "")) for row in run_rows(runs, ledger, metric)]
+    when = {titled(metrics): finished(store.run(metrics["run"])) for metrics in runs}
+    rows = [(*row, when.get(row[0], "")) for row in run_rows(runs, ledger, metric)]
     for line in fitted(header, rows, drop=[name for name in DROPPED if name in header], cut=("run",)):
         log.info("%s", line)
+    if not have_one_table(store, runs):
+        log.info("runs: they are of different tables (files or labels), each scored on its own: runs.compare=[RUN,RUN] "
+                 "compares two on the rows with the same label in both")  # fmt: skip
     for row in ledger:
         if row["status"] == "error":
             why = row["error"] or "no reason is given"
@@ -122,6 +126,11 @@ def all_facts(store: RunStore, runs: list[Metrics]) -> list[dict[str, Any]]:
     return [facts_of(store.run(metrics["run"]), metrics, runs[0]) for metrics in runs]
 
 
+def have_one_table(store: RunStore, runs: list[Metrics]) -> bool:
+    """Whether all runs whose tables are known were trained on the same files and labels."""
+    return len({frozenset(tables) for metrics in runs if (tables := store.run(metrics["run"]).tables)}) <= 1
+
+
 def write_comparison(store: RunStore, runs: list[Metrics], metric: str) -> None:
     """Write runs.html, the page that compares the runs."""
     facts = all_facts(store, runs)
@@ -129,9 +138,12 @@ def write_comparison(store: RunStore, runs: list[Metrics], metric: str) -> None:
         run = store.run(metrics["run"])
         network = f"blend of {len(metrics['members'])}" if run.is_ensemble else str(run.model.get("model", "unknown"))
         row |= {"network": network, "finished": finished(run), "is_ensemble": run.is_ensemble}
-        row["settings"] = described(metrics)
+        row |= {"rows": metrics.get("rows"), "folds": len(metrics.get("fold_scores") or ()) or None}
+        patch = flat(written_options(run.config_file) or {}).get(PATCH)  # of whose decisions the table is but a hash
+        row["settings"] = described(metrics) | ({PATCH: patch} if patch and not run.is_ensemble else {})
     path = store.folder / "runs.html"
-    write_page(path, render(f"{store.folder.name}: {len(runs)} runs", comparison(metric, facts), Album(None, 0)))
+    sections = comparison(metric, facts, have_one_table=have_one_table(store, runs))
+    write_page(path, render(f"{store.folder.name}: {len(runs)} runs", sections, Album(None, 0)))
     log.info("runs: %s", path)
 
 
@@ -176,9 +188,7 @@ def run_rows(runs: list[Metrics], ledger: list[Row], metric: str) -> list[tuple[
     for metrics in runs:
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
-        cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
-        cut += "" if is_submittable(metrics) else f" (gives way to {metrics.get('base', 'its teacher')})"
-        line = (metrics["run"] + cut, *scores, four_digits(metrics["log_loss"]), of_folds(metrics))
+        line = (titled(metrics), *scores, four_digits(metrics["log_loss"]), of_folds(metrics))
         lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}
     for row in ledger:
@@ -186,6 +196,13 @@ def run_rows(runs: list[Metrics], ledger: list[Row], metric: str) -> list[tuple[
             scores = scored(row["oof_score"], (row["oof_low"], row["oof_high"]), row["metric"], metric)
             lines.append((f"{row['run']} (gone)", *scores, "", "", *sent_columns(row)))
     return lines
+
+
+def titled(metrics: Metrics) -> str:
+    """Name of a run, and why it may not count as others do."""
+    cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
+    cut += "" if is_submittable(metrics) else f" (gives way to {metrics.get('base', 'its teacher')})"
+    return str(metrics["run"]) + cut
 
 
 def finished(run: Run) -> str:
@@ -224,7 +241,7 @@ def sent_columns(row: Row) -> tuple[str, ...]:
         row["status"],
         row["public_score"],
         private,
-        "" if difference is None else f"{difference:+.4f}",
+        "" if difference is None else f"{difference:+z.4f}",
     )
 
 
@@ -295,14 +312,14 @@ def describe_comparison(found: Comparison, metric: str) -> list[str]:
             f"exact McNemar p = {right.p:.2g}" + ("" if is_ungrouped else ", which takes rows for independent")
         )
         if not is_ungrouped:
-            shown = difference_in_words(found.accuracy)
+            shown = format_difference(found.accuracy.value, *found.accuracy.interval, found.accuracy.p)
             lines.append(f"difference in accuracy (a - b): {shown}, {found.groups} groups")
         tests["answers"] = right.p if is_ungrouped else found.accuracy.p
     if found.score is not None:
         shown = format_difference(found.score.value, found.score.low, found.score.high)
         lines.append(f"gain of a over b in {metric}, before decisions are fitted: {shown}, {found.groups} groups")
     better = "" if loss.value == 0 else f" ({'a' if loss.value < 0 else 'b'} has less, which is better)"
-    shown = difference_in_words(loss)
+    shown = format_difference(loss.value, *loss.interval, loss.p)
     lines.append(f"difference in {found.loss} (a - b): {shown}, {found.groups} groups{better}")
     tests[found.loss] = loss.p
     significant = [name for name, p in tests.items() if p < SIGNIFICANCE]
@@ -310,11 +327,6 @@ def describe_comparison(found: Comparison, metric: str) -> list[str]:
     if significant:
         lines.append(f"significant: {' and '.join(significant)}, unless these two were selected from many")
     return [*lines, f"not significant: {' and '.join(others)}"] if others else lines
-
-
-def difference_in_words(found: Difference) -> str:
-    """As `+0.0123 (-0.0040 to +0.0290, p = 0.13)`."""
-    return format_difference(found.value, *found.interval, found.p)
 
 
 def show_differing(rows: pd.DataFrame, file: Path | None) -> None:

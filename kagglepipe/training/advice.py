@@ -140,7 +140,7 @@ def warn_of_constant(
     if not task_of_truth(truth).hits:
         answer = "with the mean"
     count = len(held_out)
-    reached = f"{round(constant * count)} of {count}" if metric == "accuracy" else f"{metric} {constant:.4f}"
+    reached = f"{round(constant * count)} of {count}" if metric == "accuracy" else f"{metric} {constant:z.4f}"
     log.warning(
         "train: fold %d is no better than always answering %s (%s): %s, or are the labels right?",
         fold, answer, reached, what_to_change(options),

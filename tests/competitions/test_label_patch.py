@@ -8,6 +8,7 @@ import pytest
 
 from kagglepipe.competitions.label_patch import patched
 from kagglepipe.errors import UserError
+from kagglepipe.files import file_sha256
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns
 from kagglepipe.predictions.label_errors import suspects
@@ -36,6 +37,13 @@ def test_decisions_change_keep_and_drop(tmp_path: Path, caplog: pytest.LogCaptur
     assert found[["id", "split"]].values.tolist() == [["a", "train"], ["b", "train"], ["d", "train"], ["a", "test"]]
     assert found["target"].tolist() == ["cat", "cat", "dog", None]
     assert "1 labels changed, 1 rows dropped, 0 kept" in caplog.text
+
+
+def test_a_change_to_the_label_that_a_row_has_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    found = patch(tmp_path, "1,b,dog,cat,0.1,0.9,change", "2,c,dog,dog,0.2,0.8,change")
+    assert found["target"].tolist() == ["cat", "cat", "dog", "dog", None]
+    assert "1 labels changed, 0 rows dropped, 0 kept" in caplog.text
 
 
 def test_tags_are_in_their_usual_order(tmp_path: Path) -> None:
@@ -83,6 +91,33 @@ def test_a_patch_is_another_run_of_the_same_folds_and_the_two_are_compared(
     run_command(changed(config, "stage=runs", f"runs.compare=[{other.name},{run.name}]"))
     assert "compared are rows with the same label in both, without 1 of a and 2 of b" in caplog.text
     assert "of 34 rows" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["toy", "clips"])
+def test_a_patch_that_is_refused_leaves_what_was_prepared_and_one_that_is_left_out_is_told(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if name == "toy":
+        colours = request.getfixturevalue("colours")
+        plain = config_of("stage=prepare", "competition=image_folder", f"competition.source='{colours}'",
+                          f"paths.root='{tmp_path}'")  # fmt: skip
+    else:
+        plain = pipeline_config(name, request.getfixturevalue(PIPELINES[name][0]), tmp_path, "stage=prepare")
+    run_command(plain)
+    before = read_data(plain)
+    file = tmp_path / "decisions.csv"
+    patched_config = changed(plain, f"competition.labels_patch={file}")
+    file.write_text("id,suggested,decision\nnobody,,drop\n")
+    with pytest.raises(UserError, match="has the id 'nobody' of no item to train on"):
+        run_command(patched_config)
+    assert read_data(plain).table_hash == before.table_hash
+    file.write_text(f"id,suggested,decision\n{before.train['id'].iloc[0]},,drop\n")
+    run_command(patched_config)
+    assert len(read_data(patched_config).train) == len(before.train) - 1
+    caplog.clear()
+    run_command(plain)
+    assert f"other settings (labels_patch_sha256 {file_sha256(file)} then, None now)" in caplog.text
+    assert read_data(plain).table_hash == before.table_hash
 
 
 @pytest.mark.parametrize("name", ["clips", "series", "pieces"])

@@ -1,10 +1,9 @@
 """Confident learning finds planted label errors."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from kagglepipe.predictions.label_errors import suspects, with_decisions
+from kagglepipe.predictions.label_errors import suspects
 
 
 def drawn(rows: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,20 +47,3 @@ def test_a_wrong_tag_is_suggested_away() -> None:
     probs[3] = [0.03, 0.95]
     (row,) = suspects([str(k) for k in range(20)], probs, truth, ["rust", "scab"]).itertuples()
     assert (row.id, row.given, row.suggested, row.p_given, row.p_suggested) == ("3", "rust|scab", "scab", 0.03, 0.97)
-
-
-def test_decisions_of_an_earlier_table_are_kept() -> None:
-    probs, given = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.9, 0.1]]), np.array([0, 0, 1, 1])
-    table = suspects(list("abcd"), probs, given, ["x", "y"])
-    assert table["id"].tolist() == ["d"]
-    earlier = pd.concat([table.assign(decision="change"), table.assign(id="gone", decision="drop")])
-    kept = with_decisions(table, pd.concat([earlier, table.assign(id="open")]))
-    assert kept[["id", "decision"]].to_numpy().tolist() == [["d", "change"], ["gone", "drop"]]
-
-
-def test_a_suggested_label_that_was_edited_is_kept_with_its_decision() -> None:
-    probs, given = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.9, 0.1]]), np.array([0, 0, 1, 1])
-    table = suspects(list("abcd"), probs, given, ["x", "y"])
-    kept = with_decisions(table, table.assign(suggested="z", decision="change"))
-    assert kept[["id", "given", "suggested", "decision"]].to_numpy().tolist() == [["d", "y", "z", "change"]]
-    assert with_decisions(table, table.assign(suggested="z"))["suggested"].tolist() == ["x"]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kagglepipe.kaggle.ledger import four_digits
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.ensemble_table import table_cells
 from kagglepipe.predictions.evaluation import score_interval
 from kagglepipe.predictions.metrics import METRICS, fitting_metrics
 from kagglepipe.predictions.uncertainty import (
     accuracy_interval,
     format_difference,
     format_interval,
+    format_score,
     format_two,
     jackknife_gain,
     leave_out,
@@ -222,6 +226,23 @@ def test_of_many_groups_blocks_are_left_out() -> None:
 def test_an_unknown_interval_is_said_in_words(limits: tuple[float, float], signed: bool) -> None:
     assert format_interval(*limits, signed=signed) == "too few groups to tell"
     assert format_difference(0.1, *limits, 0.25) == "+0.1000 (too few groups to tell, p = 0.25)"
+
+
+def test_a_number_that_rounds_to_zero_has_no_minus() -> None:
+    assert format_score(-0.00004) == "0.0000"
+    assert format_score(-0.00006) == "-0.0001"
+    assert format_difference(-0.00004, -0.00004, 0.00004) == "+0.0000 (+0.0000 to +0.0000)"
+    assert format_interval(-0.00004, 0.5) == "0.0000-0.5000"
+    assert four_digits("-4e-5") == "0.0000"
+    assert table_cells([tied(-4e-5)])[0][4:] == ("0.5000", "+0.0000 to +0.0000", "1", "+0.0000 to +0.0000", "1")
+
+
+def tied(gain: float) -> dict[str, Any]:
+    """A row of the table of an ensemble, whose blend is as good as equal weights and the best run."""
+    difference = {"log_loss": {"gain": gain, "interval": [gain, gain], "p": 1.0}, "right": None}
+    scores = {"score": 0.9, "interval": [0.8, 0.95], "log_loss": 0.5}
+    return {"method": "mean", "in_sample": scores, "cross_fitted": scores, "over_equal_weights": difference,
+            "over_best_run": difference}  # fmt: skip
 
 
 def test_two_numbers_that_differ_read_differently() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.support.ui import WebDriverWait
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900",
          "--force-prefers-reduced-motion")  # fmt: skip  # no sandbox, since that refuses root; no smooth scrolling
@@ -36,6 +37,14 @@ def chromium() -> Iterator[Chrome]:
         yield browser
 
 
+def open_page(browser: Chrome, file: Path, section: str = "") -> None:
+    """Open a page and wait until all of it is there: on a busy machine the driver may come back before that."""
+    address = file.absolute().as_uri()
+    browser.get(address + section)
+    is_whole = "return document.readyState === 'complete' && location.href.startsWith(arguments[0])"
+    WebDriverWait(browser, 60).until(lambda opened: opened.execute_script(is_whole, address))
+
+
 @contextmanager
 def seen_as(browser: Chrome, look: str) -> Iterator[dict[str, Any]]:
     """Show pages in one of LOOKS while the block runs; yields the size of the screen."""
@@ -50,8 +59,8 @@ def seen_as(browser: Chrome, look: str) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    page, _, section = sys.argv[1].partition("#")
+    page, sign, section = sys.argv[1].partition("#")
     with chromium() as browser, seen_as(browser, sys.argv[3] if len(sys.argv) > 3 else "light"):
-        browser.get(f"{Path(page).absolute().as_uri()}#{section}")
+        open_page(browser, Path(page), sign + section)
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
     picture.save(sys.argv[2])  # in the format of its suffix

@@ -15,12 +15,11 @@ from axe_core_python.selenium import Axe
 from PIL import Image
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from kagglepipe.reports.comparison import comparison
 from kagglepipe.reports.page import render
 from kagglepipe.reports.thumbnails import Album
-from tests.reports.browsing import LOOKS, chromium, seen_as
+from tests.reports.browsing import LOOKS, chromium, open_page, seen_as
 from tests.reports.test_page import FRAMES, HOSTILE, confused, page_of
 
 
@@ -35,7 +34,8 @@ def browser() -> Iterator[Chrome]:
 
 def comparison_page() -> str:
     row = {"run": HOSTILE, "metric": "accuracy", "score": 0.9, "low": 0.8, "high": 0.95, "network": HOSTILE,
-           "parameters": 4e6, "seconds": 9.0, "finished": "2026-11-28 14:05", "is_ensemble": False}  # fmt: skip
+           "rows": 12000, "folds": 5, "parameters": 4e6, "seconds": 9.0, "finished": "2026-11-28 14:05",
+           "is_ensemble": False}  # fmt: skip
     facts = [{**row, "settings": {"seed": str(seed), "name": HOSTILE}} for seed in range(30)]
     return render(HOSTILE, comparison("accuracy", facts), Album(None, 0))
 
@@ -48,7 +48,7 @@ def page(request: pytest.FixtureRequest, browser: Chrome, tmp_path: Path) -> str
     file = tmp_path / "report.html"
     is_frame = request.param in FRAMES
     file.write_text(page_of(FRAMES[request.param]())[0] if is_frame else comparison_page(), "utf-8")
-    browser.get(file.as_uri())
+    open_page(browser, file)
     return file.as_uri()
 
 
@@ -146,12 +146,12 @@ def test_a_cell_of_the_confusion_matrix_shows_its_pictures(page: str, browser: C
 
 
 def test_every_cell_to_click_shows_a_picture(browser: Chrome, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text(page_of(confused(2000), images=60)[0], "utf-8")
-    browser.get((tmp_path / "report.html").as_uri())
+    file = tmp_path / "report.html"
+    file.write_text(page_of(confused(2000), images=60)[0], "utf-8")
+    open_page(browser, file)
     script = """const seen = () => [...document.querySelectorAll('.card')].filter(
         card => card.offsetParent && card.querySelector('use')).length;
         return [...document.querySelectorAll('.matrix button')].map(one => { one.click(); return seen() })"""
-    WebDriverWait(browser, 20).until(lambda opened: opened.find_elements(By.CSS_SELECTOR, ".matrix button"))
     found = browser.execute_script(script)
     assert len(found) == 30
     assert min(found) > 0

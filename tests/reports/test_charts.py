@@ -40,3 +40,12 @@ def test_long_lines_are_thinned_with_their_ends() -> None:
     kept = thinned(points)
     assert len(kept) == 400
     assert (kept[0], kept[-1]) == (points[0], points[-1])
+
+
+def test_large_ticks_have_no_exponent_and_long_names_keep_their_end() -> None:
+    scores = [Interval(f"tf_efficientnet_lite0-head-{end}", value) for end, value in (("fc1916dc", 0.0), ("x", 2e6))]
+    texts = [one.text for one in parsed(interval_chart("error", scores)).iter("text")]
+    assert texts[:5] == ["0", "500,000", "1,000,000", "1,500,000", "2,000,000"]
+    assert texts[5] == "tf_efficientn…-head-fc1916dc"
+    of_lines = parsed(line_chart("bytes", [Line("a", [0, 5e6], [0, 5e6])], ("x", "y")))
+    assert not [one.text for one in of_lines.iter("text") if "e+" in str(one.text)]

@@ -21,6 +21,7 @@ from kagglepipe.reports.learning import FoldFacts, learning
 from kagglepipe.reports.looked_at import lay_over, looked
 from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render
 from kagglepipe.reports.segments_found import Found, events_found, segments_found
+from kagglepipe.reports.shift import by_class, facts_of
 from kagglepipe.reports.thumbnails import Album, look, shrunk, thumbnail
 from kagglepipe.segments.postprocess import FrameProbs
 
@@ -157,6 +158,20 @@ def test_a_page_of_each_task_is_whole_and_leads_nowhere(name: str) -> None:
     assert {value["href"] for tag, value in read.tags if tag in ("a", "use")} <= {f"#{one}" for one in anchors}
     assert "49.jpg" not in page  # names are no templates
     assert "http" not in page
+
+
+def test_large_numbers_are_written_as_people_write_them() -> None:
+    rows = pd.DataFrame({"id": list("abcd"), "split": "train", "target": list("xxyy"), "width": 4000, "height": 3000})
+    facts = facts_of(rows.assign(key=rows["id"], group=rows["id"], bytes=[10690, 10690, 2036, 2037]), [])
+    (table,) = by_class(facts)
+    assert table.rows == [("x", "4,000", "3,000", "1.333", "10,690"), ("y", "4,000", "3,000", "1.333", "2,036")]
+    frame = oof_frame(["p", "q"], [0, 1], ["250000.0", "1250000.0"], np.array([[250000.0], [1250010.0]]), ["price"],
+                      "regression")  # fmt: skip
+    found = predicted(frame)
+    assert found.named(found.truth) == ["250,000", "1,250,000"]
+    page, _ = page_of(frame, images=0)
+    assert "true 1,250,000, predicted 1,250,010" in page
+    assert "e+0" not in page
 
 
 @pytest.mark.parametrize("images", [0, 7])

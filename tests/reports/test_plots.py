@@ -23,9 +23,9 @@ from kagglepipe.reports.plots import (
     draw_sheet,
     fit_square,
     fit_text,
-    shortened,
 )
 from kagglepipe.reports.timeline import draw_timeline
+from kagglepipe.text import shortened
 
 TITLE, LINE, SIDE = 30, 15, 40
 FONT = ImageFont.load_default(12)
@@ -102,14 +102,13 @@ def test_a_text_fits_or_is_left_as_it_is(text: str, width: int) -> None:
 def test_a_shortened_text_keeps_as_much_as_fits() -> None:
     text, width = "Train/Pistol/a_long_name_0001.jpg", 100
     fitted = fit_text(text, FONT, width)
-    kept = len(fitted) - 1
-    assert fitted == shortened(text, kept)
-    assert FONT.getlength(shortened(text, kept + 1)) > width
+    assert fitted == shortened(text, len(fitted))
+    assert FONT.getlength(shortened(text, len(fitted) + 1)) > width
 
 
-@pytest.mark.parametrize(("keep", "short"), [(2, "a…h"), (3, "a…gh"), (7, "abc…efgh"), (0, "…")])
-def test_a_text_loses_its_middle(keep: int, short: str) -> None:
-    assert shortened("abcdefgh", keep) == short
+@pytest.mark.parametrize(("most", "short"), [(3, "a…h"), (4, "a…gh"), (7, "abc…fgh"), (8, "abcdefgh")])
+def test_a_text_loses_its_middle(most: int, short: str) -> None:
+    assert shortened("abcdefgh", most) == short
 
 
 @given(st.integers(1, 120), st.integers(1, 120), st.integers(8, 60))

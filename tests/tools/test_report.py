@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
@@ -110,10 +111,23 @@ def test_decisions_about_suspects_stay(separator: str, toy_config: Config) -> No
     run = run_of(toy_config)
     file = run.folder / "suspects.csv"
     text = "rank,id,given,suggested,p_given,p_suggested,decision\n1,blue/blue1.png,blue,red,0.1,0.9,keep\n"
-    file.write_text(text.replace(",", separator))
+    text = text.replace("decision\n", "decision,note\n").replace("keep\n", "keep,of a friend\n").replace(",", separator)
+    file.write_text(text)
+    page = write_report(toy_config, run).read_text("utf-8")
+    assert file.read_text() == text  # the user's, with what was added to it
+    assert "<td>0.1</td><td>0.9</td><td>keep</td>" in page
+    file.write_text(text.replace("keep", ""))
     write_report(toy_config, run)
-    table = pd.read_csv(file, dtype=str, keep_default_na=False).set_index("id")
-    assert table.loc["blue/blue1.png", "decision"] == "keep"
+    assert "blue1" not in file.read_text()  # nothing is decided, and it is no suspect
+
+
+def test_the_page_has_the_commands_that_apply_decisions_and_compare(toy_config: Config) -> None:
+    run = run_of(toy_config)
+    file = run.folder / "suspects.csv"
+    file.write_text("rank,id,given,suggested,p_given,p_suggested,decision\n1,blue/blue1.png,blue,red,0.1,0.9,change\n")
+    page = unescape(write_report(toy_config, run).read_text("utf-8"))
+    assert f"competition.labels_patch={file}</code>" in page
+    assert f"python -m kagglepipe runs 'runs.compare=[NEW,{run.name}]' paths.root={toy_config.root}</code>" in page
 
 
 def test_suspects_without_their_columns_are_refused_in_a_line(toy_config: Config) -> None:

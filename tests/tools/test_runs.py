@@ -497,19 +497,52 @@ def test_a_page_compares_the_runs(cats: Cats, shown: Shown) -> None:
     rows = [
         re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", page.read_text("utf-8"))
     ]
-    assert [row[:4] for row in rows[1:5]] == [
+    assert [[*row[:3], row[7]] for row in rows[1:5]] == [
         ["blend", "0.9000", "0.5000-0.9000", "blend of 2"],
         ["better", "0.8750", "0.5000-0.9000", "unknown"],
         ["&lt;b&gt;worse", "0.2500", "0.5000-0.9000", "unknown"],
         ["other", "0.5000 f1_macro", TOO_FEW, "unknown"],
     ]
-    assert rows[3][5] == "12.3"
+    assert rows[3][6] == "12.3"
     assert rows[6:] == [
         ["blend", "ensemble.method=mean; ensemble.runs=better, gone"],
         ["better", "seed=1"],
         ["&lt;b&gt;worse", "seed=0"],
         ["other", "seed=0; lr=0.1"],
     ]
+
+
+def test_runs_of_other_labels_and_folds_are_told_apart(cats: Cats, shown: Shown) -> None:
+    plain = {"table": "a" * 64, "folds": "b" * 64, "seed": 0}
+    add_run(cats.root, "plain", score=0.75, rows=120, identity=plain, fold_scores={"0": 0.7, "1": 0.8})
+    patched = add_run(cats.root, "patched", score=0.875, rows=119, identity={**plain, "table": "c" * 64},
+                      fold_scores={"0": 0.9, "1": 0.8, "2": 0.9})  # fmt: skip
+    (patched / "config.yaml").write_text("competition:\n  labels_patch: decisions.csv\n")
+    shutil.rmtree(cats.root / "outputs/cats/one")
+    told = "runs: they are of different tables (files or labels), each scored on its own"
+    assert sum(line.startswith(told) for line in shown("runs.report=true")) == 1
+    page = (cats.root / "outputs/cats/runs.html").read_text("utf-8")
+    assert "The runs are of different tables" in page
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", page)]
+    assert [row[:5] for row in rows[:3]] == [
+        ["run", "score", "95 % interval", "rows", "folds"],
+        ["patched", "0.8750", "0.5000-0.9000", "119", "3"],
+        ["plain", "0.7500", "0.5000-0.9000", "120", "2"],
+    ]
+    assert rows[4:] == [
+        ["patched", "table=cccccccc; competition.labels_patch=decisions.csv"],
+        ["plain", "table=aaaaaaaa"],
+    ]
+    shutil.rmtree(patched)
+    assert not [line for line in shown("runs.report=true") if line.startswith(told)]
+    assert "Runs are scored on the same rows" in (cats.root / "outputs/cats/runs.html").read_text("utf-8")
+
+
+def test_a_name_with_blanks_has_its_time(cats: Cats, shown: Shown) -> None:
+    add_run(cats.root, "two words (cut at)", score=0.875)
+    header, line = shown()[:2]
+    assert line.startswith("two words (cut at)  0.8750")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", line[header.index("finished") :])
 
 
 def test_without_a_run_there_is_no_page(cats: Cats, shown: Shown) -> None:
