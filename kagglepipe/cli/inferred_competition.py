@@ -141,7 +141,7 @@ def set_rate(inference: "Inference", words: Sequence[str], root: Path, files: Se
     given = given_fields(words)
     fields = [word for name, one in inference.fields.items() for word in field_arguments(name, one, given.get(name))]
     typed = [word for word in words if word.lstrip("+").startswith("competition.")]
-    if found := usual_rate(root, files, composed([*fields, *typed]).competition):
+    if found := usual_rate(root, files, composed([*fields, *typed]).competition, inference.duration):
         inference.settings["sequences.rate"], inference.reasons["sequences.rate"] = found
 
 

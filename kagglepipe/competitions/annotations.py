@@ -218,7 +218,8 @@ def _read_labels(
     name = str(competition.labels)
     table, notes = read_items(root, name, tables[name], competition, "video", ("video", "label"))
     if competition.finds_events:
-        table = with_event_times(table, name, competition)
+        table, untimed = with_event_times(table, name, competition)
+        notes = [*notes, *untimed]
     elif competition.finds_segments and not {"start", "end"} <= set(table.columns):
         raise UserError(f"{name} has no start and end: segments need them; whole clips are competition.form=name")
     for column in ("start", "end"):

@@ -17,19 +17,20 @@ UNANNOTATED = ""
 ROUNDING = 1e-6  # of the width: times in a CSV are decimal fractions
 
 
-def with_event_times(table: pd.DataFrame, name: str, competition: CompetitionOptions) -> pd.DataFrame:
-    """Labels by row in the file with start and end, as text, from their column of times. name: of the table.
+def with_event_times(table: pd.DataFrame, name: str, competition: CompetitionOptions) -> tuple[pd.DataFrame, list[str]]:
+    """(labels by row in the file with start and end, as text, from their column of times; notes). name: of the table.
 
-    Raises UserError for a table without that column, and for a label without a time.
+    Rows without a time are left out. Raises UserError for a table without that column, or without any time.
     """
     column = competition.column("time")
     if "time" not in table:
         raise UserError(f"{name} has no column {column}: events need it; another is typed as competition.columns.time")
-    empty = (table["time"] == "") & (table["label"] != "")
-    if empty.any():
-        row = table.index[int(empty.to_numpy().argmax())]
-        raise UserError(f"{name}, row {row} ({table['video'][row]}) has no {column}: add it (there are {empty.sum()})")
-    return table.assign(start=table["time"], end=table["time"]).drop(columns="time")
+    empty = table["time"] == ""
+    if empty.all():
+        raise UserError(f"{name} has no {column} in any row: events need it")
+    kept = table[~empty].assign(start=table["time"], end=table["time"]).drop(columns="time")
+    notes = [f"{empty.sum()} rows of {name} have no {column} and were passed over: their event is not learnt"]
+    return kept, notes if (empty & (table["label"] != "")).any() else []
 
 
 def labelled_spans(labels: pd.DataFrame, competition: CompetitionOptions) -> pd.DataFrame:

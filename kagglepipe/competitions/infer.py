@@ -44,7 +44,7 @@ from kagglepipe.competitions.infer_sources import (
 )
 from kagglepipe.competitions.infer_tasks import Task, check_answers, column_words, find_named_task
 from kagglepipe.competitions.infer_tests import choose_sample, note_answers, set_tests
-from kagglepipe.competitions.infer_times import find_timed, set_timed
+from kagglepipe.competitions.infer_times import find_timed, set_timed, without_row_numbers
 from kagglepipe.competitions.item_tables import read_columns
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.mirrored import mirrored_classes
@@ -134,7 +134,7 @@ def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sour
     if "sample_submission" in given:
         name = given["sample_submission"]
         samples = [] if name is None else [find_named(tables, "sample_submission", name)]
-    sample = choose_sample(samples, media)
+    sample = choose_sample([without_row_numbers(one) for one in samples], media)
     if sample is not None and sample.value_column:
         given = {"task": "multilabel", **given}
     return Sources(root, files, tables, sample, given, kind, media, items, array)
@@ -237,7 +237,7 @@ def _set_sources(found: Inference, sources: Sources) -> None:
         found.set("kind", "image" if sources.holds_pixels else "series", f"{items.path} holds the items: {what}")
         found.set("items", items.path, "holds the items to train on")
     if sources.sample is not None:
-        others = [table.path for table in sources.tables if table.is_sample and table is not sources.sample]
+        others = [table.path for table in sources.tables if table.is_sample and table.path != sources.sample.path]
         found.set(
             "sample_submission", sources.sample.path, f"rather than {', '.join(others)}" if others else "by its name"
         )

@@ -23,6 +23,7 @@ from kagglepipe.competitions.filenames import (
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.layout import pictures_of
 from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.competitions.timed_columns import STARTS, TIMES
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
@@ -43,13 +44,15 @@ MIN_SIDE = 16  # of an array that may be a picture
 @dataclass
 class Inference:
     """fields: of CompetitionOptions, name -> value. settings: other options, dotted name -> value. reasons: field or
-    setting -> why. notes: what is uncertain, for the log.
+    setting -> why. notes: what is uncertain, for the log. duration: of what happens in an item, usually, in the unit of
+    its times; None for whole items.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    duration: float | None = None
 
     def set(self, name: str, value: Any, why: str) -> None:
         """Set a field with its reason."""
@@ -249,15 +252,22 @@ def find_named(tables: Sequence[SourceTable], option: str, name: str) -> SourceT
 
 
 def series_key(table: SourceTable, tables: Sequence[SourceTable]) -> str | None:
-    """The column of a table of series that repeats there, and is unique in another table, which labels them."""
+    """The column of a table of series that repeats there; another table labels them, a row each, or events in them."""
     others = [other for other in tables if other is not table]
     for name in table.columns:
         values = table.rows[name].map(as_number)
-        if len(values) >= 2 * values.nunique() and values.nunique() > 1:
-            keys = [other.rows[name] for other in others if name in other.columns and other.rows[name].is_unique]
+        if len(values) >= 2 * values.nunique() and (values.nunique() > 1 or not table.is_whole):
+            known = [other for other in others if name in other.columns and not other.is_sample]
+            keys = [one.rows[name] for one in known if one.rows[name].is_unique or _has_events_of(table, one)]
             if any(values.isin(set(key.map(as_number))).mean() >= LABELLED_SHARE for key in keys):
                 return name
     return None
+
+
+def _has_events_of(series: SourceTable, table: SourceTable) -> bool:
+    """Whether a table says what happens when in series: it has far fewer rows, and a column of times."""
+    is_short = not series.is_whole or len(table.rows) * REPEATS <= len(series.rows)
+    return is_short and bool({column.casefold() for column in table.columns} & {*TIMES, *STARTS})
 
 
 def folders_of(file: str) -> list[str]:

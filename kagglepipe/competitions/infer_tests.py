@@ -8,9 +8,17 @@ import pandas as pd
 
 from kagglepipe.competitions.filenames import in_test_folder, make_id, words_of
 from kagglepipe.competitions.infer_labels import ANY_LABEL, Labels
-from kagglepipe.competitions.infer_sources import FIT_SHARE, UNLABELLED, Inference, Names, Sources, folders_of
+from kagglepipe.competitions.infer_sources import (
+    FIT_SHARE,
+    UNLABELLED,
+    Inference,
+    Names,
+    Sources,
+    folders_of,
+    series_key,
+)
 from kagglepipe.competitions.infer_tasks import Task, column_words
-from kagglepipe.competitions.item_tables import pixel_columns
+from kagglepipe.competitions.item_tables import pixel_columns, read_columns
 from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
@@ -191,7 +199,12 @@ def _set_table_tests(found: Inference, sources: Sources, items: SourceTable) -> 
     if tests:
         found.set("test", tests[0].path, "has the columns of the items to train on")
     if not sources.holds_pixels:
-        found.set("id", "path", "series by name")
+        key = series_key(items, [items, *sources.tables])
+        names = [set(read_columns(sources.root / one.path, [key])[key]) for one in (items, *tests[:1]) if key]
+        if len(names) > 1 and not names[0] & names[1]:
+            found.set("id", "stem", f"the {key} of each series")
+        else:
+            found.set("id", "path", "series by name")
         return
     if tests and len(ids):
         pixels = set(pixel_columns(tests[0].columns))

@@ -1,15 +1,27 @@
 """What happens when in long videos, series or sounds: segments or events that the sample submission asks for."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from kagglepipe.competitions.infer_groups import group_column, stay_together
-from kagglepipe.competitions.infer_sources import FIT_SHARE, NAMED_SHARE, Inference, Sources, is_test
+from kagglepipe.competitions.infer_sources import FIT_SHARE, NAMED_SHARE, Inference, Sources, is_test, series_key
 from kagglepipe.competitions.infer_tasks import Task
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.source_tables import SourceTable
-from kagglepipe.competitions.timed_columns import ENDS, FRAMES, SCORES, STARTS, TIMES
+from kagglepipe.competitions.timed_columns import (
+    ENDS,
+    EVENTS,
+    FRAMES,
+    SCORES,
+    SEGMENTS,
+    STARTS,
+    TIMES,
+    timed_columns,
+)
 from kagglepipe.errors import UserError
 from kagglepipe.options import EVENT_SCORE, SEGMENT_SCORES
 from kagglepipe.text import first_three
@@ -17,6 +29,8 @@ from kagglepipe.text import first_three
 LABELS = ("event", "label", "action", "activity", "class", "class_name", "behavior", "behaviour", "target", "category")
 BOUNDS = ("start", "end")  # labels that begin and end the parts of a video that are annotated
 BACKGROUND = "none"
+WIDTH_SHARE = 1 / 30  # of the usual time between events of a series: an event's width, around which tolerances lie
+TOLERANCES = (0.3, 0.4, 0.5, 0.6, 0.7)  # of it
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,7 @@ def find_timed(sources: Sources) -> Timed | None:
     for table in sources.tables:
         if table.is_sample or table.split == "test":
             continue
-        times, item = times_of(table, form, sources.given), item_column(table, sources)
+        times, item = times_of(table, form, sources), item_column(table, sources)
         label = label_column(table, sources, {item, *times.values()}) if times and item else None
         if item and label:
             return Timed(form, table, item, label, times)
@@ -57,7 +71,7 @@ def find_timed(sources: Sources) -> Timed | None:
 def asked_form(sources: Sources) -> str | None:
     """`events` or `segments`, as typed or by the columns of the sample submission; None for neither."""
     form, metric = str(sources.given.get("form", "")), str(sources.given.get("metric", ""))
-    if form or sources.kind == "image" or sources.items is not None:
+    if form or sources.holds_pixels or (sources.kind == "image" and sources.items is None):
         return form if form in ("events", "segments") else None
     if metric == EVENT_SCORE or sources.sample is None:
         return "events" if metric == EVENT_SCORE else None
@@ -72,18 +86,34 @@ def asked_form(sources: Sources) -> str | None:
     return "events" if answers & set(TIMES) and len(answers) > 1 else None
 
 
-def times_of(table: SourceTable, form: str, given: Mapping[str, Any]) -> dict[str, str]:
-    """The columns of the times of a table, as `competition.columns`; empty without them."""
+def times_of(table: SourceTable, form: str, sources: Sources) -> dict[str, str]:
+    """The columns of the times of a table, as `competition.columns`: as typed, else as in the sample submission, else
+    called as times are; empty without them.
+    """
     wanted = {"time": TIMES} if form == "events" else {"start": STARTS, "end": ENDS}
-    typed = given.get("columns") or {}
-    found = {ours: table.find(*([typed[ours]] if typed.get(ours) else names)) for ours, names in wanted.items()}
+    found = {}
+    for ours, names in wanted.items():
+        asked = [target for target in sources.targets if target.casefold() in names]
+        typed = sources.given_column(ours)
+        found[ours] = table.find(*([str(typed)] if typed else [*asked, *names]))
     return {ours: column for ours, column in found.items() if column} if all(found.values()) else {}
+
+
+def without_row_numbers(sample: SourceTable) -> SourceTable:
+    """A sample submission of events or segments without a column that numbers its rows; any other as it is."""
+    for ours in (EVENTS, SEGMENTS):
+        columns = timed_columns(ours, sample.columns) or {}
+        if "row" in columns:
+            return replace(sample, rows=sample.rows.drop(columns=columns["row"]))
+    return sample
 
 
 def item_column(table: SourceTable, sources: Sources) -> str | None:
     """The column that names the items, of which each has many rows."""
     if typed := sources.given_column("item"):
         return table.find(typed)
+    if sources.items is not None:
+        return series_key(sources.items, [sources.items, table])
     first = sources.sample.columns[0] if sources.sample is not None else ""
     called = table.find(first)
     if called and sources.names.share(table.cells(called)) >= FIT_SHARE:
@@ -119,9 +149,38 @@ def set_timed(found: Inference, sources: Sources, timed: Timed) -> Task:
     metric = str(sources.given.get("metric", ""))
     if metric not in (EVENT_SCORE, *SEGMENT_SCORES):
         found.set("metric", "accuracy", "of frames; competition.segment_metric scores segments, event_ap events")
+    _set_duration(found, sources, timed)
     _exclude_unlabelled(found, sources, table.cells(timed.item))
+    if timed.form == "events":
+        found.settings["model.temporal.bidirectional"] = True
+        found.reasons["model.temporal.bidirectional"] = "what comes after an event tells when it was"
     names = sort_classes({BACKGROUND, *labels})
     return Task("multiclass", "what happens at a time", labels, names)
+
+
+def _set_duration(found: Inference, sources: Sources, timed: Timed) -> None:
+    """Set how long what happens usually takes; events of series, whose unit may be anything, get a width by it."""
+    table = timed.table.rows.assign(
+        **{one: pd.to_numeric(timed.table.rows[one], "coerce") for one in timed.times.values()}
+    )
+    if timed.form == "segments":
+        found.duration = finite_median(table[timed.times["end"]] - table[timed.times["start"]])
+        return
+    time = timed.times["time"]
+    usual = finite_median(table.sort_values([timed.item, time]).groupby(timed.item)[time].diff())
+    if found.fields.get("kind") != "series" or usual is None:
+        return
+    width = float(f"{usual * WIDTH_SHARE:.2g}")
+    why = f"a thirtieth of the usual time between events, {usual:.3g}"
+    found.duration = 2 * float(sources.given.get("event_width", width))
+    found.set("event_width", width, why)
+    found.set("event_tolerances", [float(f"{one * width:.2g}") for one in TOLERANCES], "shares of event_width")
+
+
+def finite_median(numbers: "pd.Series[float]") -> float | None:
+    """The median of those numbers that are above 0; None without any."""
+    median = float(numbers[numbers > 0].median())
+    return median if math.isfinite(median) else None
 
 
 def _exclude_unlabelled(found: Inference, sources: Sources, labelled: Iterable[str]) -> None:

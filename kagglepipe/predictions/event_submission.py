@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.timed_columns import timed_columns
+from kagglepipe.competitions.timed_columns import EVENTS, timed_columns
 from kagglepipe.errors import UserError
 from kagglepipe.text import quoted_three
 
@@ -21,7 +22,7 @@ def event_columns(header: Sequence[str] | None) -> dict[str, str]:
     {'video': 'video_id', 'time': 'time', 'label': 'event', 'score': 'score'}
     """
     names = list(EVENT_COLUMNS if header is None else header)
-    columns = timed_columns(("video", "time", "label", "score"), names)
+    columns = timed_columns(EVENTS, names)
     if columns is None:
         raise UserError(
             f"the sample submission has columns {names}, competition.form=events makes a column for the video, time, a "
@@ -35,6 +36,7 @@ def build_events(events: pd.DataFrame, *, ends: Mapping[str, float], header: Seq
     columns = event_columns(header)
     last = events["video"].map(dict(ends)).astype(float)
     cut = events.assign(time=events["time"].clip(upper=last)).sort_values(["video", "time"], ignore_index=True)
+    cut["row"] = np.arange(len(cut))
     built = pd.DataFrame({theirs: cut[ours] for ours, theirs in columns.items()})
     return built[list(EVENT_COLUMNS if header is None else header)]
 

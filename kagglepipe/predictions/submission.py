@@ -112,7 +112,7 @@ def build_segments(segments: pd.DataFrame, *, ends: Mapping[str, float], header:
     last = segments["video"].map(dict(ends)).astype(float)
     cut = segments.assign(end=np.minimum(segments["end"], last))
     rows = cut.sort_values(["video", "start", "label"], ignore_index=True)
-    return rows.rename(columns=columns)[list(columns.values())]
+    return rows.assign(row=np.arange(len(rows))).rename(columns=columns)[list(columns.values())]
 
 
 def segment_columns(header: Sequence[str] | None) -> dict[str, str]:

@@ -15,11 +15,16 @@ from kagglepipe.sequences.sound import inspect_sound
 from kagglepipe.sequences.table import axis_of_time
 
 LOOKED_AT = 16  # files, evenly spaced
+MIN_SAMPLES = 16  # of an event or segment that is looked for
 MAX_LENGTH = 512  # samples of a usual item: a recurrent network takes minutes for more
 
 
-def usual_rate(root: Path, files: Sequence[str], competition: CompetitionOptions) -> tuple[float, str] | None:
+def usual_rate(
+    root: Path, files: Sequence[str], competition: CompetitionOptions, duration: float | None = None
+) -> tuple[float, str] | None:
     """(samples per unit of time, why) for the series or sounds among `files` (relative posix paths); None: the default.
+
+    duration: of what happens in them, if that is looked for.
 
     Raises UserError for a table of items that cannot be read.
     """
@@ -29,7 +34,10 @@ def usual_rate(root: Path, files: Sequence[str], competition: CompetitionOptions
         return None
     step, length = np.median(np.array(found), axis=0).tolist()
     rate = float(f"{1 / step:.6g}")
-    if length > MAX_LENGTH:
+    if duration is not None and duration > MIN_SAMPLES / rate:
+        lower = float(f"{MIN_SAMPLES / duration:.2g}")
+        return lower, f"{MIN_SAMPLES} samples of what usually takes {duration:g}; sequences.rate={rate:g} reads all"
+    if length > MAX_LENGTH and duration is None:
         lower = float(f"{rate * MAX_LENGTH / length:.2g}")
         return lower, f"about {MAX_LENGTH} samples each; sequences.rate={rate:g} reads all {length:.0f}"
     if competition.kind == "audio":

@@ -141,31 +141,38 @@ def take_source(config: Config, path: Path, known: Source | None) -> Source:
 def unpack(archive: Path, folder: Path, options: DownloadOptions) -> None:
     """Unpack a zip to raw/ in `folder`, in place of its contents and all files made from them."""
     from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
+    from kagglepipe.competitions.parquet_tables import convert_parquets
 
     unpacked, most = new_folder(folder), int(options.max_gb * GB)
     names = extract_zip(archive, unpacked, max_bytes=most, max_entries=options.max_entries, encoding=options.encoding)
+    names = convert_parquets(unpacked, names, max_bytes=most)
     forget(folder)  # only now that the new archive has proved complete
     unpacked.rename(folder / "raw")
     log.info("download: unpacked %d files from %s", len(names), archive.name)
 
 
 def unpack_zips_of(source: Path, folder: Path, options: DownloadOptions, *, skip_bad: bool) -> bool:
-    """Unpack the zips in the folder `source` to raw/, beside links to its other files; False if none need to be."""
+    """Unpack the zips in the folder `source` to raw/, and write its parquet files as CSVs, beside links to all others;
+    False if it has neither.
+    """
     from kagglepipe.competitions.archive import Limits
     from kagglepipe.competitions.packed_folder import packed, unpack_folder
+    from kagglepipe.competitions.parquet_tables import convert_parquets, parquets
 
     files, _ = list_names(source, skip_bad=skip_bad)
-    if not packed(files):
+    if not packed(files) and not parquets(files):
         return False
     unpacked = new_folder(folder)
     limits = Limits(int(options.max_gb * GB), options.max_entries, options.encoding)
     try:
-        names = unpack_folder(source, files, unpacked, limits)
+        names = convert_parquets(
+            unpacked, unpack_folder(source, files, unpacked, limits), max_bytes=limits.max_bytes - limits.written
+        )
         forget(folder)
         unpacked.rename(folder / "raw")
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
-    log.info("download: unpacked the zips in %s: %d files", source, len(names))
+    log.info("download: unpacked %s: %d files", source, len(names))
     return True
 
 

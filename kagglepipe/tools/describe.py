@@ -9,6 +9,8 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.field_lines import commented, field_lines
 from kagglepipe.competitions.inferred_file import InferredFile
@@ -96,12 +98,7 @@ def yaml_lines(
 
 def setting_lines(inferred: InferredFile) -> list[str]:
     """The lines of other options than those of the competition, as the rate of a series."""
-    groups: dict[str, dict[str, object]] = {}
+    options = OmegaConf.create()
     for name, value in inferred.settings.items():
-        group, _, option = name.partition(".")
-        groups.setdefault(group, {})[option] = value
-    return [
-        line
-        for group, options in groups.items()
-        for line in (f"{group}:", *(f"  {name}: {value}" for name, value in options.items()))
-    ]
+        OmegaConf.update(options, name, value)
+    return OmegaConf.to_yaml(options).splitlines() if inferred.settings else []

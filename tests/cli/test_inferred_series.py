@@ -1,6 +1,7 @@
 """competition=auto on series and sounds: the fields and the rate that it finds."""
 
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import yaml
 from kagglepipe.cli.inferred_competition import inferred_arguments
 from kagglepipe.competitions.inferred_file import InferredFile
 from kagglepipe.config import CONF
+from kagglepipe.files import read_json
+
+Command = Callable[..., Any]
 
 
 def inferred(source: Path, root: Path, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -103,3 +107,39 @@ def test_sounds_as_the_yaml_of_spoken_digits_has_them(
     about = {"slug", "title", "origin"}
     assert fields == {name: value for name, value in written.items() if name not in about}
     assert found == settings
+
+
+def test_events_by_step_in_parquet_become_a_numbered_submission(tmp_path: Path, command: Command) -> None:
+    source, rng = tmp_path / "sleep", np.random.default_rng(0)
+    source.mkdir()
+    series: dict[str, list[pd.DataFrame]] = {"train": [], "test": []}
+    events = []
+    for number in range(8):
+        name, steps = f"{number}f", np.arange(240)
+        nights = [(place, place + 20) for place in range(20 + number, 200, 60)]
+        asleep = np.any([(first <= steps) & (steps < last) for first, last in nights], axis=0)
+        values = {"series_id": name, "step": steps, "when": "2018", "enmo": asleep + rng.normal(0, 0.05, len(steps))}
+        series["train" if number < 6 else "test"].append(pd.DataFrame(values))
+        events += [
+            (name, event, step)
+            for pair in nights if number < 6 for event, step in zip(("onset", "wakeup"), pair, strict=True)
+        ]  # fmt: skip
+    for split, parts in series.items():
+        pd.concat(parts).to_parquet(source / f"{split}_series.parquet")
+    pd.DataFrame(events, columns=["series_id", "event", "step"]).to_csv(source / "train_events.csv", index=False)
+    header = ["row_id", "series_id", "step", "event", "score"]
+    pd.DataFrame([(0, "6f", 0, "onset", 0)], columns=header).to_csv(source / "sample_submission.csv", index=False)
+    described = command("describe", "competition=auto", f"competition.source={source}", "describe.file=own.yaml")
+    assert described.code == 0, described.err
+    assert yaml.safe_load((tmp_path / "own.yaml").read_text())["model"] == {"temporal": {"bidirectional": True}}
+    done = command(
+        "competition=own.yaml", "folds.count=2", "sequences.members=1", "sequences.steps=200", "device=cpu",
+        "sequences.lr=1e-2", "model.temporal.hidden=16", "report.write=false",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    written = pd.read_csv(next((tmp_path / "submissions").glob("*.csv")))
+    assert written.columns.tolist() == header
+    assert written["row_id"].tolist() == list(range(len(written)))
+    assert set(written["series_id"].astype(str)) == {"6f", "7f"}
+    metrics = read_json(next(tmp_path.glob("outputs/sleep/*/metrics.json")))
+    assert metrics["detection"]["scores"]["event_ap"] > 0.8

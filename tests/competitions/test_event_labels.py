@@ -39,7 +39,7 @@ def test_events_have_a_time(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("video_id,start,event\na,1,pass\n", "train.csv has no column time: events need it"),
-        ("video_id,time,event\na,1,pass\nb,,pass\n", "train.csv, row 3 (b) has no time: add it"),
+        ("video_id,time,event\na,,pass\nb,,pass\n", "train.csv has no time in any row: events need it"),
         ("video_id,time,event\na,soon,pass\n", "train.csv, row 2: start 'soon' is no number"),
     ],
 )

@@ -89,3 +89,40 @@ def test_events_without_a_table_of_their_times_are_refused_with_the_columns(tmp_
 def test_event_ap_of_something_else_is_refused() -> None:
     with pytest.raises(UserError, match=r"event_ap is a metric of competition.form=events"):
         CompetitionOptions(metric="event_ap", kind="video", background="none", form="segments")
+
+
+def nights(name: str = "train_series.csv") -> Files:
+    """Series one after another, whose events are numbers of their rows, two a night; the sample numbers its rows."""
+    ids = [f"{number:02x}a7" for number in range(6)]
+    series = [(one, step, f"2018-08-14T{step % 24:02}:00", step % 7) for one in ids for step in range(120)]
+    events = [
+        (one, night, event, "" if (one, night) == (ids[0], 1) else 40.0 * night + after)
+        for one in ids[:4] for night in range(3) for event, after in (("onset", 10), ("wakeup", 20))
+    ]  # fmt: skip
+    header = "series_id,step,timestamp,anglez"
+    return {
+        name: csv(header, [row for row in series if row[0] in ids[:4]]),
+        "test_series.csv": csv(header, [row for row in series if row[0] in ids[4:]]),
+        "train_events.csv": csv("series_id,night,event,step", events),
+        "sample_submission.csv": csv("row_id,series_id,step,event,score", [(0, ids[4], 0, "onset", 0.0)]),
+    }
+
+
+def test_events_of_series_in_one_table(tmp_path: Path) -> None:
+    found, competition = inferred(nights(), tmp_path)
+    assert (competition.kind, competition.form, competition.items) == ("series", "events", "train_series.csv")
+    assert competition.columns == {"item": "series_id", "label": "event", "time": "step"}
+    assert (competition.id_column, competition.test) == ("series_id", "test_series.csv")
+    assert competition.event_width == 0.33  # a thirtieth of 10, as long as most nights
+    assert competition.event_tolerances == [0.099, 0.13, 0.17, 0.2, 0.23]
+    assert found.duration == 2 * competition.event_width
+    assert found.settings["model.temporal.bidirectional"] is True
+    items = list_items(write(nights(), tmp_path), competition, tmp_path)
+    assert len(items.labels) == 4 * 6 - 2
+    assert "2 rows of train_events.csv have no step and were passed over: their event is not learnt" in items.notes
+
+
+def test_a_width_that_is_typed_stays(tmp_path: Path) -> None:
+    found, _ = inferred(nights(), tmp_path, event_width=3)
+    assert "event_width" not in found.fields
+    assert found.duration == 6
