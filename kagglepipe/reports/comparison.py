@@ -21,20 +21,22 @@ OF_OTHER_ROWS = (
 HEADER = ("run", "score", "95 % interval", *(name for name, _ in COUNTS), "network", "finished")
 
 
-def comparison(metric: str, facts: Sequence[Mapping[str, Any]], *, have_one_table: bool = True) -> list[Section]:
+def comparison(metric: str, facts: Sequence[Mapping[str, Any]], typed: str, *, have_one_table: bool) -> list[Section]:
     """Make the sections.
 
     facts: of each run, the best first, as `runs.summary.facts_of`, with rows, folds, network, finished, is_ensemble
-    and settings. have_one_table: whether all are scored on the same rows and labels.
+    and settings. typed: command that compares two. have_one_table: whether all are scored on the same rows and labels.
     """
     drawn = [interval_of(row) for row in facts if row["metric"] == metric and row["score"] is not None][:MOST_DRAWN]
     words = f"{metric} out of fold with its 95 % interval"
     blocks: list[Any] = [Chart(words, interval_chart(words, drawn))] if drawn else []
     blocks.append(Table("All runs, the best first", HEADER, [cells_of(row, metric) for row in facts]))
-    blocks += [Text(PAIRED if have_one_table else OF_OTHER_ROWS)]
-    blocks += [Text("python -m kagglepipe runs runs.compare=[RUN,RUN]", is_code=True)]
+    look = Section("look", "Scores", blocks)
+    if len(facts) < 2:
+        return [look]
+    blocks += [Text(PAIRED if have_one_table else OF_OTHER_ROWS), Text(typed, is_code=True)]
     settings = Table("Settings in which runs differ", ("run", "settings"), own_settings(facts))
-    return [Section("look", "Scores", blocks), Section("settings", "Settings", [settings])]
+    return [look, Section("settings", "Settings", [settings])]
 
 
 def own_settings(facts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

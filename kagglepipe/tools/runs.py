@@ -7,6 +7,7 @@ runs.compare=[RUN,RUN] compares two runs, runs.leaderboard=true shows the public
 
 import logging
 import math
+import shlex
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ from kagglepipe.runs.provenance import described, difference, flat, in_brief, wr
 from kagglepipe.runs.run import Metrics, Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
+from kagglepipe.runs.typed_words import folder_words
 from kagglepipe.text import fitted, table
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def run(config: Config) -> None:
         groups = groups_of(config) if any(is_rescored(store, each, metric) for each in runs) else None
         runs = show_runs(store, runs, ledger, metric, groups, file, loss=TASKS[competition.task].loss)
         if options.report:
-            write_comparison(store, runs, metric)
+            write_comparison(store, runs, metric, folder_words(config))
     if options.compare:
         a, b = (store.member(name) for name in options.compare)
         show_comparison(a, b, groups_of(config), file, metric)
@@ -131,8 +133,8 @@ def have_one_table(store: RunStore, runs: list[Metrics]) -> bool:
     return len({frozenset(tables) for metrics in runs if (tables := store.run(metrics["run"]).tables)}) <= 1
 
 
-def write_comparison(store: RunStore, runs: list[Metrics], metric: str) -> None:
-    """Write runs.html, the page that compares the runs."""
+def write_comparison(store: RunStore, runs: list[Metrics], metric: str, where: list[str]) -> None:
+    """Write runs.html, the page that compares the runs. where: arguments for the folders, in its command."""
     facts = all_facts(store, runs)
     for row, metrics in zip(facts, runs, strict=True):
         run = store.run(metrics["run"])
@@ -142,8 +144,10 @@ def write_comparison(store: RunStore, runs: list[Metrics], metric: str) -> None:
         patch = flat(written_options(run.config_file) or {}).get(PATCH)  # of whose decisions the table is but a hash
         row["settings"] = described(metrics) | ({PATCH: patch} if patch and not run.is_ensemble else {})
     path = store.folder / "runs.html"
-    sections = comparison(metric, facts, have_one_table=have_one_table(store, runs))
-    write_page(path, render(f"{store.folder.name}: {len(runs)} runs", sections, Album(None, 0)))
+    typed = f"python -m kagglepipe {shlex.join(['runs', 'runs.compare=[RUN,RUN]', *where])}"
+    sections = comparison(metric, facts, typed, have_one_table=have_one_table(store, runs))
+    title = f"{store.folder.name}: {len(runs)} run{'s' * (len(runs) > 1)}"
+    write_page(path, render(title, sections, Album(None, 0)))
     log.info("runs: %s", path)
 
 
@@ -167,7 +171,8 @@ def rescored(store: RunStore, metrics: Metrics, metric: str, groups: "pd.Series[
 def submissions_of(slug: str, file: Path, options: KaggleOptions) -> list[Row]:
     """Read the ledger's rows of a competition, updated if Kaggle answers."""
     rows = [row for row in read_ledger(file) if row["competition"] == slug]
-    waiting = [row["tag"] for row in rows if row["status"] in (*OPEN, "lost") or is_private_open(row)]
+    hidden = [row for row in rows if row["status"] == "complete" and not row["private_score"]]  # until the end
+    waiting = [row["tag"] for row in rows if row["status"] in (*OPEN, "lost") or row in hidden]
     if not waiting:
         return rows
     try:
@@ -175,11 +180,6 @@ def submissions_of(slug: str, file: Path, options: KaggleOptions) -> list[Row]:
     except (UserError, OSError) as error:  # no credentials, no answer, or a read-only folder
         log.warning("runs: the ledger is not updated: %s", error)
     return [row for row in read_ledger(file) if row["competition"] == slug]
-
-
-def is_private_open(row: Row) -> bool:
-    """Whether a submission is scored, without its private score, which is hidden until the competition ends."""
-    return row["status"] == "complete" and not row["private_score"]
 
 
 def run_rows(runs: list[Metrics], ledger: list[Row], metric: str) -> list[tuple[str, ...]]:

@@ -37,7 +37,7 @@ def comparison_page() -> str:
            "rows": 12000, "folds": 5, "parameters": 4e6, "seconds": 9.0, "finished": "2026-11-28 14:05",
            "is_ensemble": False}  # fmt: skip
     facts = [{**row, "settings": {"seed": str(seed), "name": HOSTILE}} for seed in range(30)]
-    return render(HOSTILE, comparison("accuracy", facts), Album(None, 0))
+    return render(HOSTILE, comparison("accuracy", facts, HOSTILE, have_one_table=False), Album(None, 0))
 
 
 @pytest.fixture(params=[*FRAMES, "runs"])

@@ -523,6 +523,7 @@ def test_runs_of_other_labels_and_folds_are_told_apart(cats: Cats, shown: Shown)
     assert sum(line.startswith(told) for line in shown("runs.report=true")) == 1
     page = (cats.root / "outputs/cats/runs.html").read_text("utf-8")
     assert "The runs are of different tables" in page
+    assert f"runs &#39;runs.compare=[RUN,RUN]&#39; paths.root={cats.root}</code>" in page
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", page)]
     assert [row[:5] for row in rows[:3]] == [
         ["run", "score", "95 % interval", "rows", "folds"],
@@ -534,8 +535,17 @@ def test_runs_of_other_labels_and_folds_are_told_apart(cats: Cats, shown: Shown)
         ["plain", "table=aaaaaaaa"],
     ]
     shutil.rmtree(patched)
+    add_run(cats.root, "other", score=0.5, rows=120, identity={**plain, "seed": 1})
     assert not [line for line in shown("runs.report=true") if line.startswith(told)]
     assert "Runs are scored on the same rows" in (cats.root / "outputs/cats/runs.html").read_text("utf-8")
+
+
+def test_a_single_run_is_compared_with_none(cats: Cats, shown: Shown) -> None:
+    shown("runs.report=true")
+    page = (cats.root / "outputs/cats/runs.html").read_text("utf-8")
+    assert "<h1>cats: 1 run</h1>" in page
+    assert "runs.compare" not in page
+    assert "Settings" not in page
 
 
 def test_a_name_with_blanks_has_its_time(cats: Cats, shown: Shown) -> None:
