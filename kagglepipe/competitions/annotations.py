@@ -197,9 +197,6 @@ def _check_unique(files: pd.DataFrame) -> None:
         raise UserError(f"id {twice[0]} stands for more than one file: type competition.id=path")
 
 
-# --- the CSVs --------------------------------------------------------------------------------------------------
-
-
 def _check_columns(root: Path, competition: CompetitionOptions, tables: Mapping[str, str]) -> None:
     """Raises UserError for a column of `competition.columns` that none of the CSVs has."""
     found = [column for file in tables.values() for column in read_cells(root / expanded(file))[1]]
@@ -317,6 +314,3 @@ def answer_columns(competition: CompetitionOptions) -> set[str]:
     names = {*ANSWERS, competition.target_column, competition.columns.get("label", "label")}
     names |= set(competition.columns.get("labels", ()))
     return {name.casefold() for name in names}
-
-
-# --- on disk -----------------------------------------------------------------------------------------------

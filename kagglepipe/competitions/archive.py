@@ -127,9 +127,6 @@ def _atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-# --- checks before anything is written ----------------------------------------------------------------------
-
-
 def _opened(archive: Path) -> zipfile.ZipFile:
     if not archive.is_file():
         raise UserError(f"found no zip at {archive}; type competition.source=PATH with the path of one")
@@ -237,9 +234,6 @@ def _check_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
         raise UserError(f"{found}; make room or type paths.root=FOLDER with one on another disk")
 
 
-# --- writing ------------------------------------------------------------------------------------------------
-
-
 def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, limits: Limits) -> None:
     """Write all members. Raises UserError if one is damaged or they exceed the limits."""
     total = sum(info.file_size for info in members.values())
@@ -268,9 +262,6 @@ def _chunks(source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
         raise _refusal(source, info, f"is damaged ({error})") from error
     if size != info.file_size:
         raise _refusal(source, info, f"is damaged (it has {size:,} of {info.file_size:,} bytes)")
-
-
-# --- errors -------------------------------------------------------------------------------------------------
 
 
 def _refusal(source: zipfile.ZipFile, info: zipfile.ZipInfo, fault: str) -> ArchiveError:

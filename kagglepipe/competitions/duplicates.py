@@ -167,9 +167,6 @@ def _needed_correlation(thumbnails: Bytes) -> NDArray[np.float64]:
     return np.maximum(np.interp(plain, PLAIN, NEEDED), np.interp(-fineness, -np.array(SMOOTH), NEEDED))
 
 
-# --- groups -----------------------------------------------------------------------------------------------------
-
-
 def linked_rows(n: int, i: Sequence[int] | Numbers, j: Sequence[int] | Numbers) -> Numbers:
     """(n,) connected component of each row under the pairs (i, j), numbered from 0 by first row.
 

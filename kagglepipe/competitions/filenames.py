@@ -3,6 +3,7 @@
 import difflib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -24,6 +25,7 @@ SPLIT_WORDS = {
 }
 
 
+SPLIT_NAMES = ("split", "set", "subset", "usage", "data set", "data_set", "partition")
 FLAGS = {**dict.fromkeys(("1", "1.0", "true", "yes"), True), **dict.fromkeys(("0", "0.0", "false", "no"), False)}
 SUFFIXES = {
     "image": (
@@ -47,7 +49,7 @@ MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 FILLERS = (
     "data", "dataset", "set", "images", "image", "imgs", "img", "pictures", "pics", "photos", "videos", "clips",
     "files", "folder", "samples", "sample", "split", "jpeg", "jpg", "png", "stage", "public", "private",
-    "audio", "audios", "sounds", "wav", "wavs",
+    "audio", "audios", "sounds", "wav", "wavs", "list", "lists",
 )  # fmt: skip
 ITEMS = {  # beside a word for a split they say what lies there; alone they may be a class
     "series", "timeseries", "signal", "signals", "recording", "recordings", "record", "records", "sequence",
@@ -122,21 +124,32 @@ def flagged_split(column: str) -> str | None:
 def cell_splits(cells: Iterable[str], column: str) -> dict[str, str | None]:
     """cell -> `train`, `valid` or `test`: its own word, or 0 or 1 of a column such as is_test; None without one.
 
+    Of a column of SPLIT_NAMES 0, 1, 2 are these three; of 0 and 1 the more frequent one is `train`, the other `test`.
+
     >>> cell_splits(["Training", "a"], "set"), cell_splits(["0", "True"], "is_test"), cell_splits(["0"], "is_train")
     ({'Training': 'train', 'a': None}, {'0': 'train', 'True': 'test'}, {'0': 'test'})
+    >>> cell_splits(["0", "2", "1"], "partition"), cell_splits(["0", "1", "1"], "split")
+    ({'0': 'train', '1': 'valid', '2': 'test'}, {'1': 'train', '0': 'test'})
     """
+    counts = Counter(cell for cell in cells if cell)
+    if column.casefold() in SPLIT_NAMES and counts.keys() in ({"0", "1"}, {"0", "1", "2"}):
+        first, second, *others = sorted(counts, key=lambda cell: (len(counts) == 2 and -counts[cell], cell))
+        return {first: "train", second: "valid" if others else "test", **dict.fromkeys(others, "test")}
     flagged = flagged_split(column)
     other = "test" if flagged == "train" else "train"
     words = {True: flagged, False: other, None: None} if flagged else {}
-    return {cell: words.get(FLAGS.get(cell.casefold())) or split_of(cell) for cell in dict.fromkeys(cells)}
+    return {cell: words.get(FLAGS.get(cell.casefold())) or split_of(cell) for cell in counts}
 
 
 def siblings_split(names: Iterable[str]) -> dict[str, str]:
-    """name -> `train`, `valid` or `test`, for sibling folders that differ only in this word.
+    """name -> `train`, `valid` or `test`, for sibling folders that differ only in this word; one may have none.
 
     >>> siblings_split(["seg_train", "seg_test", "seg_pred"])
     {'seg_train': 'train', 'seg_test': 'test'}
+    >>> siblings_split(["rps", "rps-test-set"]), siblings_split(["cat", "dog", "dog_test"])
+    ({'rps-test-set': 'test', 'rps': 'train'}, {})
     """
+    names = list(names)
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
         words = words_of(name)
@@ -144,6 +157,10 @@ def siblings_split(names: Iterable[str]) -> dict[str, str]:
         if len(said) == 1:
             rest = tuple(word for word in words if word not in SPLIT_WORDS)
             found.setdefault(rest, {})[name] = said[0]
+    rest, first = next(iter(found.items()), ((), {}))
+    bare = [name for name in names if name not in first]
+    if rest and len(found) == 1 and [tuple(words_of(one)) for one in bare] == [rest] and "train" not in first.values():
+        first[bare[0]] = "train"
     groups = (group for group in found.values() if "train" in group.values() and len(set(group.values())) > 1)
     return {name: split for group in groups for name, split in group.items()}
 
@@ -213,20 +230,29 @@ def find_table(name: str, files: Sequence[str]) -> str | None:
     return None
 
 
-def read_splits(cells: "pd.Series[str]", table: str, column: str = "split") -> tuple["pd.Series[str]", list[str]]:
-    """Read a column `split`, indexed by row in the file: (`train`, `test` or None, notes).
+def read_splits(rows: pd.DataFrame, table: str, column: str) -> tuple["pd.Series[str] | None", list[str]]:
+    """Read `split` of rows, indexed by row in the file: (`train`, `test` or None, notes); None where they have none.
 
     column: its name there, as is_test of 0 and 1. Validation rows become training rows. Raises UserError for another
     word.
     """
-    splits = cells.map(cell_splits(cells, column)).astype(object)
+    if "split" not in rows:
+        return None, []
+    cells = rows["split"]
+    said = cell_splits(cells, column)
+    splits = cells.map(said).astype(object)
     strange = splits.isna() & (cells != "")
     if strange.any():
         row = cells.index[int(strange.to_numpy().argmax())]
         raise UserError(f"{table}, row {row}: the split {cells[row]} is neither train nor test")
     valid = splits == "valid"
     notes = [f"{valid.sum()} rows of {table} are for validation, and trained on: folds are drawn from all"]
-    return splits.mask(valid, "train").where(cells != "", None), notes if valid.any() else []
+    if all(map(str.isdecimal, said)) and not flagged_split(column):
+        numbers = ", ".join(f"{cell} for {split}" for cell, split in sorted(said.items()))
+        notes.append(
+            f"{column} of {table} is the split, {numbers}: '+competition.columns={{split: null}}' if it is not"
+        )
+    return splits.mask(valid, "train").where(cells != "", None), notes if valid.any() else notes[1:]
 
 
 class FileNames:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from kagglepipe.competitions.filenames import split_of, words_of
+from kagglepipe.competitions.group_names import GROUP_WORDS
 
 PART_WORDS = {"part", "parts", "fold", "batch", "chunk", "volume", "vol", "disk", "shard", "archive", "piece"}
 MAX_DEPTH = 4  # folders around a training folder
@@ -12,11 +13,16 @@ MAX_DEPTH = 4  # folders around a training folder
 def are_parts(names: Sequence[str]) -> bool:
     """Whether folders are parts of one that was divided: called alike but for a number, and by a word for it.
 
-    >>> are_parts(["images_part_1", "images_part_2"]), are_parts(["fold1", "fold10"]), are_parts(["c0", "c1"])
+    That is one for parts, or for what items come from, as patients, or says nothing, as images.
+
+    >>> are_parts(["images_part_1", "images_part_2"]), are_parts(["images_001", "images_002"]), are_parts(["c0", "c1"])
     (True, True, False)
+    >>> are_parts(["Actor_01", "Actor_02"]), are_parts(["001", "002"]), are_parts(["person", "animal"])
+    (True, False, False)
     """
     words = {tuple(words_of(name)) for name in names}
-    return len(words) == 1 and bool(PART_WORDS & {*words.pop()})
+    is_named = words == {()} and all(any(map(str.isalpha, name)) for name in names)
+    return is_named or (len(words) == 1 and bool((PART_WORDS | GROUP_WORDS) & {*words.pop()}))
 
 
 def is_auxiliary(name: str) -> bool:

@@ -22,9 +22,6 @@ TRIES = 300  # random choices of groups to hide, of which the best is taken
 Counts = NDArray[np.int64]
 
 
-# --- making them --------------------------------------------------------------------------------------------
-
-
 def make_folds(
     ids: Sequence[str], targets: Sequence[Hashable], groups: Sequence[Hashable], *, count: int, seed: int
 ) -> pd.DataFrame:
@@ -196,9 +193,6 @@ def _fill_level(counts: Counts, amount: int, sizes: Counts) -> Counts:
     favoured = at_surface[np.argsort((sizes + shares)[at_surface], kind="stable")]
     shares[favoured[: amount - shares.sum()]] += 1
     return shares
-
-
-# --- keeping them -------------------------------------------------------------------------------------------
 
 
 def folds_csv(folds: pd.DataFrame, **settings: int) -> bytes:

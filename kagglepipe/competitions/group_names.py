@@ -19,6 +19,8 @@ MIN_GROUPS = 5  # folds.count by default; fewer do not make so many folds
 MAX_GROUPED = 0.9  # groups a row: more are no groups
 NUMBERED = re.compile(r"(?P<head>.*\d.*)(?P<tail>[_-][a-zA-Z]*)(?P<number>\d+)")  # 00003_00029, v_walk_g01_c04
 WORD = re.compile(rf"(?:.*[_ -])?(?P<word>{'|'.join(sorted(GROUP_WORDS))})[_-]?\d+(?P<sep>[_ -]).*", re.IGNORECASE)
+FOLDER = re.compile(rf"((?:{'|'.join(sorted(GROUP_WORDS))})[_ -]?)\d+", re.IGNORECASE)  # patient00001
+SIDE = re.compile(r"[^_-]+([_-])(?:left|right)", re.IGNORECASE)  # 10_left, of the eyes of 10
 NAMED = 0.95  # of the files are called so
 
 
@@ -68,9 +70,13 @@ def group_pattern(files: "pd.Series[str]", *, several: bool = True) -> str | Non
 
 
 def _word_patterns(paths: Sequence[str]) -> list[str]:
-    """Patterns of a word such as person with a number: `person{group}_*`."""
+    """Patterns of a word such as person with a number, `person{group}_*`, a folder called so, and left and right."""
     found = {(match["word"], match["sep"]) for path in paths if (match := WORD.fullmatch(stem_of(path)))}
-    return [f"{before}{word}{{group}}{sep}*" for word, sep in sorted(found) for before in ("", "*")]
+    folders = {match[1] for path in paths for part in path.split("/")[:-1] if (match := FOLDER.fullmatch(part))}
+    patterns = [f"{before}{word}{{group}}{sep}*" for word, sep in sorted(found) for before in ("", "*")]
+    sides = {match[1] if (match := SIDE.fullmatch(stem_of(path))) else "" for path in paths}
+    patterns += [f"{{group}}{sides.pop()}*"] if len(sides) == 1 and "" not in sides else []
+    return patterns + [f"*/{word}{{group}}/*" for word in sorted(folders)]
 
 
 def _counting_patterns(paths: Sequence[str], end: str) -> list[str]:

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from kagglepipe.competitions.filenames import is_excluded, stem_of, without_dicom_copies, words_of
+from kagglepipe.competitions.filenames import SPLIT_WORDS, is_excluded, stem_of, without_dicom_copies, words_of
 from kagglepipe.competitions.folder_names import are_parts
 from kagglepipe.competitions.infer_answers import set_answers
-from kagglepipe.competitions.infer_copies import find_copies
+from kagglepipe.competitions.infer_copies import find_copies, find_strays
 from kagglepipe.competitions.infer_groups import is_group, set_metadata, set_named_groups
 from kagglepipe.competitions.infer_labels import (
     GIVEN,
@@ -27,9 +27,7 @@ from kagglepipe.competitions.infer_labels import (
     set_named_labels,
     set_table_labels,
 )
-from kagglepipe.competitions.infer_pairs import with_pairs_by_item
 from kagglepipe.competitions.infer_refusals import no_items, packed_arrays, unnamed_items
-from kagglepipe.competitions.infer_series import set_times
 from kagglepipe.competitions.infer_sources import (
     NAMED_SHARE,
     UNLABELLED,
@@ -42,9 +40,10 @@ from kagglepipe.competitions.infer_sources import (
     find_named,
     without_illustrations,
 )
+from kagglepipe.competitions.infer_tags import with_pairs_by_item
 from kagglepipe.competitions.infer_tasks import Task, check_answers, column_words, find_named_task
 from kagglepipe.competitions.infer_tests import choose_sample, note_answers, set_tests
-from kagglepipe.competitions.infer_times import find_timed, set_timed, without_row_numbers
+from kagglepipe.competitions.infer_times import find_timed, set_timed, set_times, without_row_numbers
 from kagglepipe.competitions.item_tables import read_columns
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.mirrored import mirrored_classes
@@ -52,10 +51,12 @@ from kagglepipe.competitions.packed_folder import check_unpacked
 from kagglepipe.competitions.source_tables import read_source_table, read_source_tables
 from kagglepipe.competitions.spreadsheet import check_header
 from kagglepipe.errors import UserError
+from kagglepipe.text import first_three
 
 if TYPE_CHECKING:
     import pandas as pd
 
+TEXT_WORDS = {"label", "labels", "class", "classes", "split", *SPLIT_WORDS}  # of the name of a text
 __all__ = ["Inference", "infer"]
 
 
@@ -93,6 +94,7 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     table = timed.table if timed else labels.table if labels else None
     set_tests(found, sources, table)
     set_metadata(found, sources, names, table)
+    note_texts(found, sources)
     note_answers(found, sources, task, labels)
     if timed is None and sources.media:
         set_named_groups(found, sources, task, labels.item if labels else None, table)
@@ -104,7 +106,6 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
         found.set("task", "multilabel", "several rows of an item, a tag each")
     if found.fields["kind"] == "series":
         set_times(found, sources)
-    _set_mirror(found, task)
     if sources.array and "kind" not in given:
         note_array(found, sources.array)
     if "columns" in found.fields:
@@ -146,6 +147,7 @@ def _without_copies(found: Inference, sources: Sources, labels: Labels | None) -
         return sources
     labelled = labels.table.cells(labels.item).tolist() if labels and labels.item else []
     patterns = find_copies(sources.media, labelled, sources.ids.tolist())
+    patterns += find_strays(sources.files, sources.media) if sources.kind == "image" else []
     if not patterns:
         return sources
     found.set("exclude", patterns, "masks, or the same items a second time")
@@ -201,16 +203,24 @@ def _named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
         raise packed_arrays(sources) or unnamed_items(sources, sources.names) or error from error
 
 
+def note_texts(found: Inference, sources: Sources) -> None:
+    """Say which texts are not read, though they are called as labels, or parts, of the items are."""
+    read = {table.path for table in sources.tables}
+    texts = [file for file in sources.files if file.lower().endswith(".txt") and file not in read]
+    texts = [file for file in texts if TEXT_WORDS & set(words_of(stem_of(file)))]
+    if texts and len(texts) < len(sources.media):  # else annotations, one a picture
+        found.notes.append(
+            f"not read: {first_three(texts)}; of texts lists are, a file a line, also with its class behind a blank: "
+            "write a CSV item,label or item,split, and type competition.labels=CSV or competition.metadata=CSV"
+        )
+
+
 def _set_task(found: Inference, task: Task) -> None:
-    """Set `task`, and what is between tags."""
+    """Set `task`, what is between tags, and `mirror` where a flip would swap two classes, as it makes a 2 of a 5."""
     if task.name != "multiclass":
         found.set("task", task.name, task.why)
     if task.name == "multilabel" and task.separator != " ":
         found.set("label_separator", task.separator, "between the tags of an item")
-
-
-def _set_mirror(found: Inference, task: Task) -> None:
-    """Set `mirror` where a flip would swap two classes, as it makes a 2 of a 5."""
     has_classes = found.fields["kind"] == "image" and task.name != "regression"
     if has_classes and (pair := mirrored_classes(sorted(task.names))):
         found.set("mirror", False, f"a flip may turn {pair[0]} into {pair[1]}")

@@ -29,6 +29,11 @@ def set_answers(found: Inference, sources: Sources, task: Task) -> None:
 def _set_classes(found: Inference, sources: Sources, task: Task, has_sample: bool) -> None:
     """Set the fields of answers of one class."""
     names, given = task.names, sources.given
+    are_numbers = all(map(WHOLE.fullmatch, names))
+    for table in [one for one in sources.tables if are_numbers and not one.is_sample and one.split is None]:
+        numbers = next((one for one in table.columns if sorted(table.cells(one)) == sorted(names)), None)
+        if numbers and len(table.columns) > 1:
+            found.notes.append(f"{table.path} is about the classes, which are called by their numbers in {numbers}")
     if not has_sample:
         found.set("form", "name", "there is no sample submission")
         form = given.get("form", "name")
@@ -166,11 +171,13 @@ def _set_one_column(found: Inference, sources: Sources, names: Sequence[str], ta
         if not is_half and given is None:
             found.notes.append(f"probabilities of {names[1]} will be submitted: competition.form=name writes 0 or 1")
     elif cells.empty or set(cells) <= set(names) or (first := _first_index(sources, names, numbers, values)) is None:
-        are_words = given is None and len(cells) > 0 and bool(values.isna().all())
-        if are_words and numbers.notna().all():
+        are_words, are_numbers = bool(values.isna().all()), bool(values.notna().all())
+        is_other = (are_words and numbers.notna().all()) or (are_numbers and numbers.isna().all())
+        if given is None and len(cells) > 0 and is_other:
+            what = "numbers" if are_words else "names"
             raise UserError(
-                f"{sources.sample.path} asks for the numbers {first_three(cells.unique())} in {target}, and the labels "
-                f"are {first_three(names)}: no table says which is which. A column of these numbers is typed as "
+                f"{sources.sample.path} asks for the {what} {first_three(cells.unique())} in {target}, and the labels "
+                f"are {first_three(names)}: no table says which is which. A column of these {what} is typed as "
                 "'+competition.columns={label: NAME}'; competition.form=name writes the labels"
             )
         found.set("form", "name", "the sample submission holds names of classes" if len(cells) else "it has no answers")

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import MEDIA, SUFFIXES, is_excluded, name_of, stem_of, suffix_of, words_of
-from kagglepipe.competitions.infer_sources import Names, find_test_folders, is_test
+from kagglepipe.competitions.filenames import SUFFIXES, is_excluded, name_of, split_of, stem_of, suffix_of, words_of
+from kagglepipe.competitions.infer_sources import Names, find_test_folders, idle_folders, is_test
+from kagglepipe.competitions.layout import pictures_of
 
 COPY_WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "groundtruth", "gt", "annotation", "annotations",
               "thumbnail", "thumbnails", "thumb", "thumbs", "small", "resized", "heatmap", "heatmaps"}  # fmt: skip
@@ -27,8 +28,10 @@ def find_copies(media: Sequence[str], labelled: Iterable[str], asked: Iterable[s
     ['masks/*.png']
     >>> find_copies(["cat/1.jpg", "cat/1.png", "dog/1.jpg", "dog/1.png"], [], [])
     ['*.png']
+    >>> find_copies([f"{one}/{of}/1.png" for one in ("cat", "dog") for of in ("images", "masks")], [], [])
+    ['*/masks/*']
     """
-    found = _masks_beside(media)
+    found = [*_masks_beside(media), *_mask_folders(media)]
     left = [file for file in media if not is_excluded(file, found)]
     found += _second_formats(left)
     left = [file for file in left if not is_excluded(file, found)]
@@ -40,6 +43,12 @@ def find_copies(media: Sequence[str], labelled: Iterable[str], asked: Iterable[s
     return found + _ambiguous_shelves(tests, asked)
 
 
+def find_strays(files: Sequence[str], media: Sequence[str]) -> list[str]:
+    """Patterns of folders of files that may be images by their names, and are no media, as annotations are."""
+    others = [file for file in pictures_of(files) if suffix_of(file) not in SUFFIXES["image"]]
+    return [f"{folder}/*" for folder in idle_folders(others, media)]
+
+
 def _masks_beside(media: Sequence[str]) -> list[str]:
     """Patterns of files that are called as one beside them and `_mask`."""
     bare = {file.rpartition(".")[0] for file in media}
@@ -49,6 +58,20 @@ def _masks_beside(media: Sequence[str]) -> list[str]:
         if match and file.removesuffix(name_of(file)) + match[1] in bare:
             found[f"*{match[2].lower()}*{suffix_of(file)}"] += 1
     return [pattern for pattern, count in found.items() if count > 1]
+
+
+def _mask_folders(media: Sequence[str]) -> list[str]:
+    """Patterns of folders that are called as masks are, in two folders or more, each beside one with the same names."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    for file in media:
+        stems[file.rpartition("/")[0]].add(stem_of(file))
+    found: Counter[str] = Counter()
+    for folder in [one for one in stems if name_of(one).lower() in COPY_WORDS]:
+        outer = folder.rpartition("/")[0]
+        beside = [own for other, own in stems.items() if other != folder and other.rpartition("/")[0] == outer]
+        is_copy = any(stems[folder] <= own for own in beside) and split_of(name_of(outer)) is None
+        found[name_of(folder)] += is_copy
+    return [f"*/{name}/*" for name, count in found.items() if count > 1]
 
 
 def _second_formats(media: Sequence[str]) -> list[str]:
@@ -102,6 +125,6 @@ def _is_called_copy(shelf: Shelf) -> bool:
     return bool({word for part in shelf[0].split("/") for word in (*words_of(part), part.lower())} & COPY_WORDS)
 
 
-def _unlikeliness(shelf: Shelf, size: int) -> tuple[bool, int, bool, int, int, str]:
+def _unlikeliness(shelf: Shelf, size: int) -> tuple[bool, int, int, int, str]:
     folder, suffix = shelf
-    return _is_called_copy(shelf), -size, suffix not in MEDIA, ORDER.get(suffix, len(ORDER)), len(folder), folder
+    return _is_called_copy(shelf), -size, ORDER.get(suffix, len(ORDER)), len(folder), folder

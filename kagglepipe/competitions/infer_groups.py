@@ -1,22 +1,17 @@
 """What the items come from (patients, drivers, scenes), whose rows stay in one fold, and which are the test."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import cell_splits, flagged_split, words_of
-from kagglepipe.competitions.group_names import (
-    GROUP_WORDS,
-    MAX_GROUPED,
-    MIN_GROUPS,
-    group_pattern,
-)
+from kagglepipe.competitions.filenames import SPLIT_NAMES, cell_splits, flagged_split, words_of
+from kagglepipe.competitions.group_names import GROUP_WORDS, MAX_GROUPED, MIN_GROUPS, group_pattern
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources
 from kagglepipe.competitions.infer_tasks import Task
 from kagglepipe.competitions.source_tables import SourceTable
 
 MAX_FOLDS = 20
-SPLIT_NAMES = ("split", "set", "subset", "usage", "data set", "data_set", "partition")
 
 
 def is_group(name: str) -> bool:
@@ -172,12 +167,10 @@ def _set_group_of_series(found: Inference, sources: Sources, items: SourceTable)
     if (key := columns.get("item")) is None:
         return
     series = items.rows.groupby(key)
-    for name in [name for name in items.columns if name != key and is_group(name)]:
-        if (series[name].nunique() == 1).all() and MIN_GROUPS <= items.cells(name).nunique() <= MAX_GROUPED * len(
-            series
-        ):
-            found.set("metadata", items.path, f"has {name} for the series")
-            found.set("columns", {**columns, "group": name}, found.reasons.get("columns", f"the groups are {name}"))
-            found.notes.append(stay_together(name))
-            return
+    constant = [name for name in items.columns if name != key and (series[name].nunique() == 1).all()]
+    if name := group_column(replace(items, rows=series[constant].first()), key, []):
+        found.set("metadata", items.path, f"has {name} for the series")
+        found.set("columns", {**columns, "group": name}, found.reasons.get("columns", f"the groups are {name}"))
+        found.notes.append(stay_together(name))
+        return
     note_few_groups(found, sources, items, [key])

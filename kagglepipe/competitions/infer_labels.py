@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from kagglepipe.competitions.filenames import label_regex, words_of
+from kagglepipe.competitions.folder_names import are_parts
 from kagglepipe.competitions.infer_groups import (
     fold_column,
     group_column,
@@ -33,6 +34,7 @@ from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.labels import WHOLE
 from kagglepipe.competitions.layout import FolderIndex, guess_layout, is_document
 from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.competitions.targets import as_flags
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import first_three
@@ -42,7 +44,8 @@ LABEL_NAMES = ("label", "labels", "target", "class", "class_name", "classname", 
 ABOUT_FILES = {"width", "height", "url", "fold", "kfold", "file", "filename", "path", "filepath", "bbox", "x", "y", "w",
                "h", "xmin", "ymin", "xmax", "ymax", "date", "time", "license", "latitude", "longitude", "age", "size",
                "md", "sha", "hash", "index", "source", "split", "set", "subset", "usage"}  # fmt: skip
-ANY_LABEL = {"has", "is", "label", "class", "target", "type", "category"}  # words of a column that may be the labels
+ANY_LABEL = {"has", "is", "label", "labels", "class", "target", "type", "category"}  # words of columns of labels
+BINARY = {"0", "1", "0.0", "1.0"}, {"-1", "1", "-1.0", "1.0"}  # cells of columns that are each a class or a tag
 GIVEN, CALLED, NAMED, GUESSED = 3, 2, 1, 0  # how sure the column of the labels is
 
 
@@ -59,11 +62,6 @@ class Labels:
     why: str
     sure: int
     of_parts: bool = False
-
-
-def override(column: str) -> str:
-    """What to type for another column."""
-    return f"'+competition.columns={{{column}: NAME}}' names another"
 
 
 def find_labels(sources: Sources, names: Names) -> Labels | None:
@@ -134,6 +132,7 @@ def _in_table(sources: Sources, table: SourceTable, names: Names, *, is_given: b
             f"no column of {table.path} ({', '.join(table.columns[:8])}) can be the labels: type "
             "'+competition.columns={label: NAME}'"
         )
+    sure = GUESSED if table.path.lower().endswith(".txt") and not is_given else sure  # folders count first
     return Labels(table, item, columns, why, sure, of_parts) if columns else None
 
 
@@ -160,7 +159,8 @@ def _label_columns(sources: Sources, table: SourceTable, item: str | None) -> tu
         shares = {name: len(words & set(table.cells(name))) / len(words) for name in others}
         if shares and shares[best := max(others, key=lambda name: shares[name])] > NAMED_SHARE:
             return [best], "its values are in the answers of the sample submission", CALLED
-    named = [column for name in LABEL_NAMES if (column := table.find(name)) and column in others]
+    likely = [name for name in LABEL_NAMES if name != "y" or not table.find("x", "w", "width")]  # y of a box
+    named = [column for name in likely if (column := table.find(name)) and column in others]
     answers = set(sources.answers)
     holding = [name for name in others if answers and not is_group(name) and answers <= set(table.cells(name))]
     for name in named:
@@ -194,11 +194,11 @@ def _names_of_numbers(table: SourceTable, column: str, others: Sequence[str]) ->
 
 
 def _binary_columns(table: SourceTable, columns: Sequence[str]) -> list[str]:
-    """Three columns or more of 0 and 1: with one 1 in each row, or all there are but groups; else none."""
-    binary = [name for name in columns if set(table.rows[name]) <= {"0", "1", "0.0", "1.0"}]
+    """Three columns or more of 0 and 1, or −1 and 1: with one 1 in each row, or all there are but groups; else none."""
+    binary = [name for name in columns if any(set(table.rows[name]) <= values for values in BINARY)]
     if len(binary) < 3:
         return []
-    is_one_hot = (table.rows[binary].astype(float).sum(axis=1) == 1).all()
+    is_one_hot = (as_flags(table.rows[binary].astype(float)).sum(axis=1) == 1).all()
     are_all = all(name in binary or is_group(name) for name in columns)
     return binary if is_one_hot or are_all else []
 
@@ -220,11 +220,9 @@ def _guessed_column(table: SourceTable, columns: Sequence[str], holding: Sequenc
     called = [name for name in likely if ANY_LABEL & set(re.split(r"[\W_]+", name.casefold()))]
     if held := [name for name in likely if name in holding and not set(table.cells(name)) <= {"0", "1"}]:
         return [held[-1]], "it has the answers of the sample submission", GUESSED
-    if called:
-        return [called[-1]], "by a word of its name", GUESSED
-    bare = [re.sub(r"\d+", "#", name) for name in likely]  # of noise_0, noise_5 and noise_50 the first
-    why = "the last column that can be one" if len({*bare}) > 1 else "the one that can be one"
-    return [likely[bare.index(bare[-1])]], why, GUESSED
+    why = "the last column that can be one" if len(likely) > 1 else "the one that can be one"
+    bare = [re.sub(r"\d+", "#", name) for name in called or likely]  # of noise_0, noise_5 and noise_50 the first
+    return [(called or likely)[bare.index(bare[-1])]], "by a word of its name" if called else why, GUESSED
 
 
 def _measured_columns(table: SourceTable, columns: Sequence[str], likely: Sequence[str]) -> list[str]:
@@ -238,9 +236,6 @@ def _measured_columns(table: SourceTable, columns: Sequence[str], likely: Sequen
     return own[-1:] or ([] if likely else numbers[-1:])
 
 
-# --- from a table -------------------------------------------------------------------------------------------------
-
-
 def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task:
     """Set the fields of a table of labels; returns its task."""
     table, item, columns = labels.table, labels.item, list(labels.columns)
@@ -250,7 +245,8 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task
     ours |= {"answer_id": item} if labels.of_parts else {}
     ours |= {"labels": columns} if len(columns) > 1 else {"label": columns[0]}
     if labels.sure == GUESSED:
-        found.notes.append(f"{columns[0]} of {table.path} was taken for the labels: {override('label')}")
+        other = "'+competition.columns={label: NAME}' names another"
+        found.notes.append(f"{columns[0]} of {table.path} was taken for the labels: {other}")
     if split := split_column(table, [*columns, item]):
         ours["split"] = split
     if group := group_column(table, item, columns, task.labels):
@@ -319,9 +315,6 @@ def note_other_labels(found: Inference, sources: Sources, names: Names, labels: 
                 )
 
 
-# --- from names and folders ---------------------------------------------------------------------------------------
-
-
 def set_named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
     """The label of each training file by its name or its folder; sets `label_from`, if it is its name.
 
@@ -336,7 +329,13 @@ def set_named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
         labels = {file: match["label"] for file in train if (match := regex.fullmatch(PurePosixPath(file).name))}
         found.set("label_from", pattern, f"as {first_three([PurePosixPath(file).name for file in train])}")
         return pd.Series(labels, dtype=str)
-    return folder_labels(sources)
+    named = folder_labels(sources)
+    if "layout" not in sources.given and are_parts(sorted(set(named))):
+        found.notes.append(
+            f"{first_three(sorted(set(named)))}, the classes, may be what items come from: "
+            "competition.label_from='*_{label}_*' takes labels from names of files"
+        )
+    return named
 
 
 def folder_labels(sources: Sources) -> "pd.Series[str]":

@@ -27,7 +27,9 @@ def no_items(root: Path, files: Sequence[str], tables: Sequence[SourceTable]) ->
     """The error for a source without media or tables of items, which says what its tables hold instead."""
     for table in sorted((one for one in tables if not one.is_sample), key=lambda one: one.split == "test"):
         names = [str(name) for name in table.rows.columns]
-        lists = [name for name in names if _are_lists(table.rows[name])]
+        heads = [table.rows[name].head(3) for name in names]
+        are_lists = [all(cell.startswith("[") and cell.count(",") >= MIN_PIXELS for cell in cells) for cells in heads]
+        lists = [name for name, is_list in zip(names, are_lists, strict=True) if is_list]
         if lists:
             return UserError(
                 f"{table.path} holds images or series as lists of numbers in {first_three(lists)}, which are not read: "
@@ -54,11 +56,6 @@ def no_items(root: Path, files: Sequence[str], tables: Sequence[SourceTable]) ->
         f"no images, videos, sounds or series are in {root} ({first_three(files) or 'nothing'}): give the folder or "
         "zip that has them, as competition.source=PATH"
     )
-
-
-def _are_lists(cells: "pd.Series[str]") -> bool:
-    """Whether the first cells are JSON lists of many numbers."""
-    return all(cell.startswith("[") and cell.count(",") >= MIN_PIXELS for cell in cells.head(3))
 
 
 def packed_arrays(sources: Sources) -> UserError | None:

@@ -28,12 +28,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
 LABELLED_SHARE = 0.9  # of the rows of a table of series are of series that another table labels
-KINDS = {
-    "image": SUFFIXES["image"],
-    "video": SUFFIXES["video"],
-    "audio": SUFFIXES["audio"],
-    "series": SUFFIXES["series"],
-}
+KINDS = {kind: SUFFIXES[kind] for kind in ("image", "video", "audio", "series")}  # the first of equal ones counts
 NAMED_SHARE = 0.5  # of the cells of a column of items name a file
 FIT_SHARE = 0.9  # of the ids of the sample submission are those of items
 REPEATS = 10  # rows about one item, of a table about items
@@ -126,20 +121,15 @@ class Names:
     """Items by their names as people write them: paths, file names and stems, in any case, `1`, `1.0` for 0001.png."""
 
     def __init__(self, files: Iterable[str]) -> None:
-        self._files: dict[str, str] = {}
-        self._others: dict[str, list[str]] = {}  # name -> files after the first
+        self._files: dict[str, list[str]] = {}
         for file in files:
-            path = spelt(file)
-            stem = stem_of(path)
+            path, stem = spelt(file), stem_of(spelt(file))
             for name in {path, name_of(path), stem, as_number(stem), as_number(name_of(path))}:
-                key = name.casefold()
-                if key and self._files.setdefault(key, file) != file:
-                    self._others.setdefault(key, []).append(file)
+                self._files.setdefault(name.casefold(), []).append(file)
 
     def all(self, cell: str) -> list[str]:
         """The files that a cell may mean."""
-        key = self._key(cell)
-        return [self._files[key], *self._others.get(key, ())] if key in self._files else []
+        return self._files.get(self._key(cell), [])
 
     def _key(self, cell: str) -> str:
         name = spelt(cell).casefold()
@@ -278,6 +268,17 @@ def folders_of(file: str) -> list[str]:
     """
     parts = file.split("/")[:-1]
     return ["/".join(parts[: n + 1]) for n in range(len(parts))]
+
+
+def idle_folders(files: Iterable[str], used: Iterable[str]) -> list[str]:
+    """The outermost folders around some files in which none is used, sorted.
+
+    >>> idle_folders(["a/b/1.mp4", "a/c/2.mp4", "d/e/3.mp4"], ["a/c/2.mp4"])
+    ['a/b', 'd']
+    """
+    held = {folder for file in used for folder in folders_of(file)}
+    found = (next((folder for folder in folders_of(file) if folder not in held), "") for file in files)
+    return sorted({folder for folder in found if folder})
 
 
 def find_test_folders(media: Sequence[str], ids: "pd.Series[str]") -> set[str]:

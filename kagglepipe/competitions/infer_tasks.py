@@ -16,6 +16,7 @@ from kagglepipe.competitions.infer_sources import Sources
 from kagglepipe.competitions.infer_tags import are_repeated_items, long_separator, tag_separator, tags_of
 from kagglepipe.competitions.labels import WHOLE, sort_classes
 from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.competitions.targets import as_flags
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
@@ -109,9 +110,6 @@ def typed_task(given: Mapping[str, Any]) -> Task | None:
     if task := METRIC_TASKS.get(metric):
         return Task(task, f"competition.metric={metric}")
     return Task("ranking", f"competition.metric={metric}") if RANKS.fullmatch(metric) and not form else None
-
-
-# --- one column ---------------------------------------------------------------------------------------------------
 
 
 def _of_cells(sources: Sources, table: SourceTable, column: str, item: str | None) -> Task:
@@ -229,14 +227,12 @@ def _check_numbers(values: "pd.Series[str]", where: str, task: Task) -> None:
         )
 
 
-# --- several columns ----------------------------------------------------------------------------------------------
-
-
 def _of_columns(sources: Sources, table: SourceTable, columns: Sequence[str], typed: Task | None) -> Task:
     """The task of several columns: of 0 and 1, with one 1 in each row or not, or of numbers."""
+    check_answers(sources, classes=columns)
     rows = table.rows[list(columns)]
     rows = rows[(rows != "").any(axis=1)]
-    numbers = rows.apply(pd.to_numeric, errors="coerce")
+    numbers = as_flags(rows.apply(pd.to_numeric, errors="coerce"))
     if (wrong := numbers.isna()).any(axis=None):
         row, column = next((row, name) for row in rows.index for name in columns if wrong.loc[row, name])
         raise UserError(
@@ -244,7 +240,6 @@ def _of_columns(sources: Sources, table: SourceTable, columns: Sequence[str], ty
             f"{first_three(columns)} are 0 and 1, or numbers; a column of classes is typed as "
             "'+competition.columns={label: NAME}'"
         )
-    check_answers(sources, classes=columns)
     is_binary, sums = bool(numbers.isin([0, 1]).all(axis=None)), numbers.sum(axis=1)
     if not is_binary:
         found = Task("regression", f"{len(columns)} columns of numbers")
@@ -261,5 +256,5 @@ def _of_columns(sources: Sources, table: SourceTable, columns: Sequence[str], ty
         )
     present = list(columns) if found.name == "regression" else [name for name in columns if (numbers[name] != 0).any()]
     texts = pd.Series([" ".join(row) for row in rows.itertuples(index=False, name=None)], rows.index, dtype=str)
-    labels = numbers.idxmax(axis=1) if found.name == "multiclass" and not numbers.empty else texts
+    labels = numbers.idxmax(axis=1).astype(str) if found.name == "multiclass" and not numbers.empty else texts
     return Task(found.name, found.why, labels.reindex(table.rows.index).fillna(""), present)

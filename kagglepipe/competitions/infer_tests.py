@@ -84,11 +84,14 @@ def _find_tests(sources: Sources, names: Names, labels: SourceTable | None) -> t
     if sample is not None and len(ids) and names.share(ids) >= FIT_SHARE:
         lists = [table for table in lists if ids.isin(set(table.rows[str(names.column(table))])).all()] or [sample]
     if not lists:
-        unlabelled = [folder for folder in _outer_folders(media) if UNLABELLED & set(words_of(folder))]
+        outer = sorted({file.split("/")[0] for file in media if "/" in file})
+        unlabelled = [folder for folder in outer if UNLABELLED & set(words_of(folder))]
         inside = [file for file in media if unlabelled and file.startswith(f"{unlabelled[0]}/")]
         return (unlabelled[0], f"{len(inside)} files", inside) if unlabelled else (None, "", list(media))
+    more = [table.path for table in lists[1:] if table.path.lower().endswith(".txt")]
+    why = f"lists the items to classify, as {first_three(more)} may" if more else "lists the items to classify"
     cells = ids.unique() if lists[0] is sample else lists[0].rows[str(names.column(lists[0]))].unique()
-    return lists[0].path, "lists the items to classify", [file for cell in cells for file in names.all(cell)]
+    return lists[0].path, why, [file for cell in cells for file in names.all(cell)]
 
 
 def _check_list(sources: Sources, name: str) -> None:
@@ -99,11 +102,6 @@ def _check_list(sources: Sources, name: str) -> None:
             f"competition.test={name}: no folder with items or list of that name is in the source; its folders are "
             f"{first_three(folders) or 'none'}"
         )
-
-
-def _outer_folders(media: Sequence[str]) -> list[str]:
-    """The folders of the root that hold media."""
-    return sorted({file.split("/")[0] for file in media if "/" in file})
 
 
 def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: SourceTable | None) -> None:
@@ -208,9 +206,10 @@ def _set_table_tests(found: Inference, sources: Sources, items: SourceTable) -> 
         return
     if tests and len(ids):
         pixels = set(pixel_columns(tests[0].columns))
+        counted = [str(number) for number in range(1, len(ids) + 1)]
         for column in [name for name in tests[0].columns if name not in pixels]:
             cells: pd.Series[str] = tests[0].rows[column]
-            if ids.head(len(cells)).isin(set(cells)).all() and not _counts_from_one(ids):
+            if ids.head(len(cells)).isin(set(cells)).all() and ids.tolist() != counted:
                 found.set("id", "column", f"{column} of {tests[0].path} has the ids of the sample submission")
                 columns = found.fields.get("columns", {})
                 found.set("columns", {**columns, "id": column}, found.reasons.get("columns", "the ids"))
@@ -222,7 +221,3 @@ def _are_like(table: SourceTable, columns: set[str]) -> bool:
     """Whether a table has two of the columns of the items to train on, or their pixels."""
     pixels = pixel_columns(table.columns)
     return len(columns & set(table.columns)) > 1 or (bool(pixels) and set(pixels) <= columns)
-
-
-def _counts_from_one(ids: "pd.Series[str]") -> bool:
-    return ids.tolist() == [str(number) for number in range(1, len(ids) + 1)]

@@ -1,4 +1,4 @@
-"""What happens when in long videos, series or sounds: segments or events that the sample submission asks for."""
+"""Times of videos, series or sounds: segments or events that the sample asks for, and a column that counts rows."""
 
 import math
 from collections.abc import Iterable
@@ -8,10 +8,19 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.infer_groups import group_column, stay_together
-from kagglepipe.competitions.infer_sources import FIT_SHARE, NAMED_SHARE, Inference, Sources, is_test, series_key
+from kagglepipe.competitions.infer_sources import (
+    FIT_SHARE,
+    NAMED_SHARE,
+    Inference,
+    Sources,
+    idle_folders,
+    is_test,
+    series_key,
+)
 from kagglepipe.competitions.infer_tasks import Task
 from kagglepipe.competitions.labels import sort_classes
-from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.competitions.series_columns import counter_column, has_time
+from kagglepipe.competitions.source_tables import SourceTable, read_source_table
 from kagglepipe.competitions.timed_columns import (
     ENDS,
     EVENTS,
@@ -184,10 +193,23 @@ def finite_median(numbers: "pd.Series[float]") -> float | None:
 
 
 def _exclude_unlabelled(found: Inference, sources: Sources, labelled: Iterable[str]) -> None:
-    """Set `exclude` to folders of the root that hold neither labelled items nor tests, as further clips."""
+    """Set `exclude` to folders that hold neither labelled items nor tests, as further clips."""
     used = {file for cell in {*labelled, *sources.ids} for file in sources.names.all(cell)}
-    folders = {file.split("/")[0] for file in sources.media if "/" in file and not is_test(file, sources.test_folders)}
-    idle = sorted(folders - {file.split("/")[0] for file in used})
+    used |= {file for file in sources.media if is_test(file, sources.test_folders)}
+    idle = idle_folders(sources.media, used)
     if idle and "exclude" not in sources.given:
         found.set("exclude", [f"{folder}/*" for folder in idle], "no label and no answer is of them")
         found.notes.append(f"{first_three(idle)}: nothing there is labelled or asked for, so it was left out")
+
+
+def set_times(found: Inference, sources: Sources) -> None:
+    """Set the column of the times to one that numbers the rows, if no other is named as times are."""
+    columns, items = found.fields.get("columns", {}), sources.items
+    csvs = (read_source_table(sources.root, file) for file in sources.media if file.lower().endswith(".csv"))
+    table = items or next(csvs, None)
+    if table is None or has_time(table.columns) or "time" in (sources.given.get("columns") or {}):
+        return
+    if counter := counter_column(table.rows, columns.get("item") if items else None):
+        why = found.reasons.get("columns", "")
+        found.set("columns", {**columns, "time": counter}, f"{why}{'; ' * bool(why)}{counter} numbers the samples")
+        found.set("unit", "samples", f"{counter} counts them")

@@ -111,9 +111,7 @@ def read_labelled_rows(root: Path, file: str, competition: CompetitionOptions) -
     labels["label"] = labels["label"].map(clean_label)
     for column in ("group", "fold"):
         labels[column] = labels[column].where(labels[column] != "", None) if column in labels else None
-    labels["split"], notes = (
-        read_splits(labels["split"], file, competition.column("split")) if "split" in labels else (None, [])
-    )
+    labels["split"], notes = read_splits(labels, file, competition.column("split"))
     return labels, notes
 
 

@@ -9,7 +9,7 @@ from kagglepipe.competitions.filenames import FileNames, read_splits
 from kagglepipe.competitions.labels import check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
-from kagglepipe.competitions.targets import join_columns, tag_separator
+from kagglepipe.competitions.targets import as_flags, join_columns, tag_separator
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
@@ -57,9 +57,7 @@ def read_items(
         table["group"] = table["group"].where(table["group"].notna(), table["answer_id"])
     if "id" in table:
         check_ids(table["id"], name, competition)
-    table["split"], notes = (
-        read_splits(table["split"], name, competition.column("split")) if "split" in table else (None, [])
-    )
+    table["split"], notes = read_splits(table, name, competition.column("split"))
     return table, [*notes, *flags]
 
 
@@ -111,11 +109,11 @@ def column_labels(
 def one_hot_labels(path: Path, cells: Cells, columns: Sequence[str]) -> "pd.Series[str]":
     """The one of `columns` that has a 1, for each row; "" where all are empty. Raises UserError for other rows."""
     table = select_columns(path, cells, {name: name for name in columns}, columns)
-    numbers = table.apply(pd.to_numeric, errors="coerce")
+    numbers = as_flags(table.apply(pd.to_numeric, errors="coerce"))
     empty = (table == "").all(axis=1)
     wrong = ((numbers.sum(axis=1) != 1) | ~numbers.isin([0, 1]).all(axis=1)) & ~empty
     if wrong.any():
-        row = int(wrong.idxmax())
+        row = wrong.index[int(wrong.to_numpy().argmax())]
         found = ", ".join(f"{name} {table.loc[row, name]!r}" for name in columns[:4])
         raise UserError(
             f"{path}, row {row}, has {found}: competition.columns.labels needs one 1 in each row, beside 0, since "

@@ -274,6 +274,7 @@ def _no_classes(
         )
     if packed := [file for file in files if file.lower().endswith(".zip")]:
         what += f"; {packed[0]} is packed: unpack it"
+    or_names = "" if level.base else "; names that say the classes are read by competition.label_from='{label}_*'"
     column = "file" if competition.kind == "image" else "video"
     tables = [file for file in files if file.lower().endswith(".csv") and not _is_for_submission(file)]
     table = f"labels.csv with {column},label"
@@ -282,7 +283,7 @@ def _no_classes(
         table = f"{min(tables, key=_unlikeliness)}, whose columns are {column} and label or named by {columns}"
     return UserError(
         f"found {len(classes)} class folders ({some}){what}: put each class into a folder of its own, or give "
-        f"competition.labels={table}"
+        f"competition.labels={table}{or_names}"
     )
 
 
@@ -295,9 +296,6 @@ def _unlikeliness(file: str) -> tuple[bool, int, str]:
     """Sort key; the CSV that most likely holds the labels comes first."""
     name = PurePosixPath(file).name.lower()
     return not ("train" in name or "label" in name), file.count("/"), file
-
-
-# --- finding a file in a layout ----------------------------------------------------------------------------------
 
 
 def check_layout(layout: Layout) -> None:

@@ -27,9 +27,7 @@ def join_metadata(
         return rows, []
     table, key = _read(name, files, competition, root)
     _check_columns(rows, table, name, competition)
-    table["split"], notes = (
-        read_splits(table["split"], name, competition.column("split")) if "split" in table else (None, [])
-    )
+    table["split"], notes = read_splits(table, name, competition.column("split"))
     if "key" in rows:
         keys = rows["key"].where(rows["key"] != "", None)
     else:

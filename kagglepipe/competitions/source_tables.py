@@ -13,7 +13,7 @@ import pandas as pd
 
 from kagglepipe.competitions.filenames import SPLIT_WORDS, words_of
 from kagglepipe.competitions.filenames import SUFFIXES as MEDIA_SUFFIXES
-from kagglepipe.competitions.spreadsheet import GZIP, read_cells, separator_of
+from kagglepipe.competitions.spreadsheet import GZIP, UNNAMED, are_counted, list_cells, read_cells, separator_of
 from kagglepipe.errors import UserError
 
 MAX_BYTES = 64_000_000  # of a CSV that is read whole
@@ -25,7 +25,6 @@ ALIKE = 3  # CSVs in one folder that are items if they have the same header
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".csv.zip", ".tsv.gz")
 MEDIA = tuple(suffix for kind in ("image", "video", "audio") for suffix in MEDIA_SUFFIXES[kind])
 SAMPLE_WORDS = {"submission", "submissions", "submit", "benchmark"}
-UNNAMED = ("", "unnamed: 0", "unnamed: 0.1")  # columns that number the rows, as pandas writes them
 NUMBERING = ("index", "row_id")  # and those that do if their cells are 0, 1, 2, … or 1, 2, 3, …
 
 
@@ -57,7 +56,9 @@ class SourceTable:
         own = [name for name in names if names.count(name) == 1 and name.casefold() not in UNNAMED]
         ids = own[:1] if self._is_called_sample else []
         return [
-            name for name in own if name in ids or name.casefold() not in NUMBERING or not _are_counted(self.rows[name])
+            name
+            for name in own
+            if name in ids or name.casefold() not in NUMBERING or not are_counted(self.rows[name].tolist())
         ]
 
     @property
@@ -114,6 +115,8 @@ def read_source_tables(root: Path, files: Sequence[str]) -> list[SourceTable]:
             in_folder[PurePosixPath(file).parent].append(file)
     found = [file for own in in_folder.values() if not _are_series(root, own) for file in own]
     found += [file for file in files if file.lower().endswith(".json")]
+    texts = [file for file in files if file.lower().endswith(".txt")]
+    found += texts if len(texts) <= MANY else []  # else annotations, one a picture
     tables = [read_source_table(root, file) for file in sorted(found, key=lambda file: (file.count("/"), file))]
     return [table for table in tables if table is not None]
 
@@ -158,37 +161,27 @@ def _first_line(path: Path) -> bytes:
 
 
 def read_source_table(root: Path, file: str) -> SourceTable | None:
-    """Read a table, whole or its first HEAD rows; None if it holds no rows, or is none."""
+    """Read a table, whole or its first HEAD rows; None if it holds no rows, or is none, as most texts are."""
     path = root / file
     try:
         is_json = file.lower().endswith(".json")
         is_small = path.stat().st_size <= MAX_BYTES
+        if file.lower().endswith(".txt"):
+            cells = list_cells(path.read_text("utf-8-sig", errors="replace")) if is_small else None
+            return SourceTable(file, pd.DataFrame(list(cells.rows.values()), columns=cells.header)) if cells else None
         if is_json and (size := path.stat().st_size / 1e6) > MAX_JSON / 1e6:
             raise LargeJsonError(
                 f"{file} has {size:.0f} MB, and JSONs are read up to {MAX_JSON / 1e6:.0f}: write its labels as a CSV, "
                 f"or leave it out by 'competition.exclude=[{file}]'"
             )
-        is_whole = is_json or (is_small and _first_line(path).count(separator_of(_head(path)).encode()) < WIDE)
-        rows = _read_whole(path) if is_whole else _read_head(path)
+        head = _first_line(path).decode("utf-8", "replace")
+        is_whole = is_json or (is_small and head.count(separator_of(head)) < WIDE)
+        rows = _read_whole(path) if is_whole else _read_head(path, separator_of(head))
     except LargeJsonError:
         raise
     except (OSError, ValueError, UserError):  # the reader of its rows says what is wrong with the file
         return None
     return None if rows.empty or not len(rows.columns) else SourceTable(file, rows, is_whole)
-
-
-def _are_counted(cells: "pd.Series[str]") -> bool:
-    """Whether cells are 0, 1, 2, … or 1, 2, 3, ….
-
-    >>> _are_counted(pd.Series(["1", "2", "3"])), _are_counted(pd.Series(["7", "2", "3"]))
-    (True, False)
-    """
-    found = cells.tolist()
-    return found in ([str(number + first) for number in range(len(found))] for first in (0, 1))
-
-
-def _head(path: Path) -> str:
-    return _first_line(path).decode("utf-8", "replace")
 
 
 def _read_whole(path: Path) -> pd.DataFrame:
@@ -197,10 +190,10 @@ def _read_whole(path: Path) -> pd.DataFrame:
     return pd.DataFrame(list(cells.rows.values()), columns=cells.header, dtype=str)
 
 
-def _read_head(path: Path) -> pd.DataFrame:
+def _read_head(path: Path, separator: str) -> pd.DataFrame:
     """Read HEAD rows as text. Raises ValueError for a file that is no CSV."""
     rows = pd.read_csv(
-        path, sep=separator_of(_head(path)), dtype=str, keep_default_na=False, nrows=HEAD,
+        path, sep=separator, dtype=str, keep_default_na=False, nrows=HEAD,
         encoding="utf-8-sig", index_col=False, skipinitialspace=True,
     )  # fmt: skip
     return rows.rename(columns=str.strip)

@@ -21,6 +21,7 @@ from kagglepipe.competitions.labels import NUMBER
 from kagglepipe.errors import UserError
 
 SEPARATORS = ",;\t|"
+UNNAMED = ("", "unnamed: 0", "unnamed: 0.1")  # columns that number the rows, or name them, as pandas writes them
 GZIP = b"\x1f\x8b"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -73,6 +74,8 @@ def read_cells(path: Path) -> Cells:
         data = unpacked(path.read_bytes())
         if path.suffix.lower() == ".json":
             return json_cells(data)
+        if path.suffix.lower() == ".txt" and (cells := list_cells(data.decode("utf-8-sig", "replace"))):
+            return cells
         separator, text = _separator(data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig"))
         header, rows = _cells(text, separator)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -80,7 +83,36 @@ def read_cells(path: Path) -> Cells:
         reason += "; save it as CSV UTF-8" if isinstance(error, UnicodeError) else ""
         kind = "JSON" if path.suffix.lower() == ".json" else "CSV in UTF-8"
         raise UserError(f"{path} cannot be read as a {kind} ({reason})") from error
-    return Cells(separator, header, rows)
+    return Cells(separator, _with_item(header, rows) if header[0].casefold() in UNNAMED else header, rows)
+
+
+def list_cells(text: str) -> Cells | None:
+    """A list of files, or stems in folders, one a line, also with a class behind a blank; None for another text.
+
+    >>> list_cells("a/1.jpg ant\\nb/2.jpg bee").rows, list_cells("a/1\\nb/2").rows, list_cells("a.jpg,ant")
+    ({1: ['a/1.jpg', 'ant'], 2: ['b/2.jpg', 'bee']}, {1: ['a/1'], 2: ['b/2']}, None)
+    """
+    rows = {number: line.split() for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+    sizes = {len(row) for row in rows.values()}
+    are_files = all(suffix_of(row[0]) in MEDIA or (len(row) == 1 and "/" in row[0]) for row in rows.values())
+    is_list = are_files and sizes in ({1}, {2}) and not re.search("[,;|]", text)
+    return Cells(" ", ["item", "label"][: max(sizes)], rows) if is_list else None
+
+
+def _with_item(header: list[str], rows: Mapping[int, list[str]]) -> list[str]:
+    """A header without a first name with `item` there, unless that counts the rows and other cells are unique."""
+    first, *others = [[row[place] for row in rows.values()] for place in range(len(header))]
+    is_index = are_counted(first) and any(len(set(cells)) == len(cells) for cells in others)
+    return header if is_index or "item" in header else ["item", *header[1:]]
+
+
+def are_counted(cells: Sequence[str]) -> bool:
+    """Whether cells are 0, 1, 2, … or 1, 2, 3, ….
+
+    >>> are_counted(["1", "2", "3"]), are_counted(["7", "2", "3"])
+    (True, False)
+    """
+    return list(cells) in ([str(number + first) for number in range(len(cells))] for first in (0, 1))
 
 
 def unpacked(data: bytes) -> bytes:
@@ -129,11 +161,8 @@ def is_coco(values: Any) -> bool:
     (True, False)
     """
     images = values.get("images") if isinstance(values, dict) else None
-    return isinstance(images, list) and bool(images) and all(_is_image(image) for image in images)
-
-
-def _is_image(image: Any) -> bool:
-    return isinstance(image, dict) and {"id", "file_name"} <= image.keys()
+    fields = [{*image} if isinstance(image, dict) else set() for image in images] if isinstance(images, list) else []
+    return bool(fields) and all({"id", "file_name"} <= own for own in fields)
 
 
 def coco_records(values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -272,7 +301,8 @@ def check_header(path: object, rows: pd.DataFrame, is_item: Callable[[str], bool
 
     rows: text (N, columns) under that header. is_item: whether a cell names an item. option: that names the table. An
     item above items shows it by its extension, or where each other column is called as one of its cells is, or by a
-    number above numbers: a word unlike its cells, as `id` above items, names its column, so that 0, 1, 2 are classes.
+    number, or several words, above such: a word unlike its cells, as `id` above items, names its column, so that 0, 1,
+    2 are classes.
     """
     columns = [(str(name), rows.iloc[:, place]) for place, name in enumerate(rows.columns)]
     above = [(name, cells) for name, cells in columns if is_item(name) and cells.head(20).map(is_item).mean() > 0.5]
@@ -289,6 +319,7 @@ def check_header(path: object, rows: pd.DataFrame, is_item: Callable[[str], bool
 
 
 def _is_like(name: str, cells: "pd.Series[str]") -> bool:
-    """Whether a column is called as one of its cells is, or by a number above numbers."""
+    """Whether a column is called as one of its cells is, by a number above numbers or several words above such."""
     are_numbers = bool(NUMBER.fullmatch(name)) and pd.to_numeric(cells, errors="coerce").notna().mean() > 0.5
-    return are_numbers or bool((cells == name).any())
+    are_captions = " " in name and cells.str.contains(" ").mean() > 0.5
+    return are_numbers or are_captions or bool((cells == name).any())

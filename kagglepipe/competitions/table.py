@@ -154,9 +154,6 @@ def _check_unique(frame: pd.DataFrame, competition: CompetitionOptions) -> None:
         raise UserError(f"{repeated['id'].nunique()} ids repeat: {first['id'].iloc[0]} is both {both}; {mend}")
 
 
-# --- class folders ---------------------------------------------------------------------------------------------
-
-
 def _from_folders(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:
     """Label images by the folder they are in; the layout is the competition's or, without one, guessed."""
     pictures, asked = _items_and_tests(files, competition, root)
@@ -188,12 +185,8 @@ def _items_and_tests(
     tables = set(tables_of(files, competition))
     items = [file for file in files if file not in tables]
     items = pictures_of(items) if competition.kind == "image" else items
-    asked = read_tests(
-        root,
-        files,
-        competition,
-        FileNames(items, suffixes=IMAGES if competition.kind == "image" else SUFFIXES[competition.kind]),
-    )
+    suffixes = IMAGES if competition.kind == "image" else SUFFIXES[competition.kind]
+    asked = read_tests(root, files, competition, FileNames(items, suffixes=suffixes))
     if asked is None:
         return items, pd.DataFrame({"path": pd.Series([], dtype=str)})
     listed = set(asked["path"])
@@ -219,9 +212,6 @@ def _with_metadata(
     found = pd.concat([train, frame[~is_train], asked.assign(split="test")], ignore_index=True)
     placed = {*found["path"], *tables_of(files, competition)}
     return found, sorted(file for file in files if file not in placed), notes
-
-
-# --- labels in a table, or in the names of the files --------------------------------------------------------------
 
 
 def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:

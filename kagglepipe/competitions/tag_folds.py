@@ -1,12 +1,14 @@
-"""Folds of items with several tags each, by iterative stratification."""
+"""Folds of items with several tags each, by iterative stratification, and rows that are hidden, by task."""
 
 from collections.abc import Hashable, Sequence
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.folds import check_enough
+from kagglepipe.competitions.folds import check_enough, hidden_part
+from kagglepipe.competitions.targets import split_tags, strata
 
 Matrix = NDArray[np.float64]
 
@@ -69,3 +71,20 @@ def _deal(counts: Matrix, sizes: NDArray[np.float64], folds: int) -> NDArray[np.
     for one in rest[np.argsort(-sizes[rest], kind="stable")]:
         deal(int(one), int(room.argmax()))
     return fold_of
+
+
+def hidden_rows(
+    ids: Sequence[str], targets: Sequence[str], groups: Sequence[Hashable], *, task: str, share: float, seed: int
+) -> set[str]:
+    """Choose ids of about `share` of the rows to hide, as `folds.hidden_part`: of numbers by their strata.
+
+    Of tags some of the folds of `make_tag_folds`. Raises UserError for too few rows.
+
+    >>> sorted(hidden_rows("abcd", ["x", "x|y", "y", "x|y"], "abcd", task="multilabel", share=0.5, seed=0))
+    ['a', 'd']
+    """
+    if task != "multilabel":
+        return hidden_part(ids, strata(targets, task), groups, share=share, seed=seed)
+    part = Fraction(share).limit_denominator(20)
+    folds = make_tag_folds(ids, [split_tags(one) for one in targets], groups, count=part.denominator, seed=seed)
+    return set(folds.loc[folds["fold"] < part.numerator, "id"])

@@ -25,9 +25,6 @@ IN_COLUMNS = ("multilabel", "regression")  # tasks whose targets have a column f
 Truth = NDArray[Any]  # (N,) or (N, C), as above
 
 
-# --- from text to arrays -------------------------------------------------------------------------------------------
-
-
 def parse_targets(targets: Iterable[str], classes: Sequence[str], task: str) -> Truth:
     """Parse the targets of N items: class indices (N,) int, tags (N, C) bool or numbers (N, C) float64.
 
@@ -79,9 +76,6 @@ def split_tags(target: str) -> list[str]:
     (['rust', 'scab'], [])
     """
     return target.split(SEPARATOR) if target else []
-
-
-# --- from a competition's labels to text ---------------------------------------------------------------------------
 
 
 def read_targets(labels: "pd.Series[str]", where: str, competition: CompetitionOptions) -> "pd.Series[str]":
@@ -147,6 +141,11 @@ READERS: dict[str, Callable[["pd.Series[str]", str, CompetitionOptions], "pd.Ser
 }
 
 
+def as_flags(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Columns of tags as 0 and 1, also where all of them are −1 and 1."""
+    return numbers.replace(-1, 0) if numbers.isin([-1, 1]).all(axis=None) else numbers
+
+
 def join_columns(cells: pd.DataFrame, columns: Sequence[str], path: str, competition: CompetitionOptions) -> list[str]:
     """Labels of rows with a column for each tag, of 0 and 1, or for each number. cells: text (N, C).
 
@@ -154,7 +153,7 @@ def join_columns(cells: pd.DataFrame, columns: Sequence[str], path: str, competi
     """
     if competition.task == "regression":
         return [SEPARATOR.join(row) for row in cells.itertuples(index=False, name=None)]
-    numbers = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    numbers = as_flags(cells.apply(pd.to_numeric, errors="coerce")).to_numpy(np.float64)
     if (wrong := ~np.isin(numbers, [0, 1])).any():
         row, column = (int(place[0]) for place in np.nonzero(wrong))
         raise UserError(
@@ -165,9 +164,6 @@ def join_columns(cells: pd.DataFrame, columns: Sequence[str], path: str, competi
         raise UserError(f"{path} has the column {torn[0]!r}, and {SEPARATOR} stands between tags: rename it")
     names = np.array(columns, dtype=object)
     return [SEPARATOR.join(names[row]) for row in numbers > 0]
-
-
-# --- classes, strata -----------------------------------------------------------------------------------------------
 
 
 def target_names(targets: "pd.Series[str]", where: str, competition: CompetitionOptions) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from kagglepipe.competitions.filenames import FileNames, find_table, in_test_folder, spelt
 from kagglepipe.competitions.item_tables import read_columns, tables_of_items
 from kagglepipe.competitions.label_tables import are_needed, check_ids, item_column, with_each_part
-from kagglepipe.competitions.spreadsheet import check_header, column_places, read_cells, select_columns
+from kagglepipe.competitions.spreadsheet import check_header, column_places, list_cells, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256
@@ -84,27 +84,25 @@ def read_tests(
     table = with_each_part(_read_list(root / listed, competition, names), names, "item", competition)
     needed = are_needed(table["item"], names, competition)
     found = iter(names.paths(table["item"][needed], listed, competition.kind, mend=ANSWER))
-    rows = zip(table["item"], needed, strict=True)
-    table["path"] = [next(found) if is_needed else _missing_path(item) for item, is_needed in rows]
+    inside = table["item"].map(lambda item: "/".join(part for part in spelt(item).split("/") if part != ".."))
+    table["path"] = [next(found) if is_needed else path for path, is_needed in zip(inside, needed, strict=True)]
     if "id" in table:
         check_ids(table["id"], listed, competition)
     return table.drop_duplicates("path")
 
 
-def _missing_path(item: str) -> str:
-    """A path inside the source for an item without a file."""
-    return "/".join(part for part in spelt(item).split("/") if part != "..")
-
-
 def _read_list(path: Path, competition: CompetitionOptions, names: FileNames) -> pd.DataFrame:
-    """Item and id, as text, of a list: a name a line, or the column of the items, without one the first.
+    """Item and id, as text, of a list: a name a line, or a class behind it, or the column of items, else the first.
 
     Raises UserError for a CSV whose first row is an item.
     """
     if path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in path.read_text("utf-8-sig", errors="replace").splitlines()]
-        table = pd.DataFrame({"item": lines}, index=range(1, len(lines) + 1), dtype=str)
-        return table[table["item"] != ""]
+        text = path.read_text("utf-8-sig", errors="replace")
+        if (listed := list_cells(text)) is not None:
+            lines = {number: row[0] for number, row in listed.rows.items()}
+        else:
+            lines = {number: line.strip() for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+        return pd.Series(lines, name="item", dtype=str).to_frame()
     cells = by_item(read_cells(path), path, competition)
     rows = pd.DataFrame(list(cells.rows.values()), columns=cells.header, dtype=str)
     check_header(path, rows, lambda cell: names.find(cell) is not None, "test")

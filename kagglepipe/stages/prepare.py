@@ -17,8 +17,8 @@ from kagglepipe.competitions.dataset import REPORT
 from kagglepipe.competitions.duplicates import group_pairs
 from kagglepipe.competitions.fold_file import class_rows, make_or_check_folds, near_duplicates
 from kagglepipe.competitions.folds import hidden_groups
-from kagglepipe.competitions.hidden_rows import hidden_rows
 from kagglepipe.competitions.table import table_hash
+from kagglepipe.competitions.tag_folds import hidden_rows
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_bytes, write_json, write_parquet

@@ -19,7 +19,7 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import hidden_groups
-from kagglepipe.competitions.hidden_rows import hidden_rows
+from kagglepipe.competitions.tag_folds import hidden_rows
 from kagglepipe.competitions.units import classes_of
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size

@@ -123,11 +123,11 @@ def test_tables_are_found_in_a_wrapped_folder() -> None:
 
 def test_splits_in_any_case_and_spelling() -> None:
     cells = pd.Series(["Train", " TEST", "testing", "", "val"], index=[2, 3, 5, 6, 7])
-    splits, notes = read_splits(cells, "labels.csv")
+    splits, notes = read_splits(pd.DataFrame({"split": cells}), "labels.csv", "split")
     assert splits.tolist() == ["train", "test", "test", None, "train"]
     assert notes == ["1 rows of labels.csv are for validation, and trained on: folds are drawn from all"]
     with pytest.raises(UserError, match=r"labels.csv, row 3: the split 4 is neither train nor test"):
-        read_splits(pd.Series(["train", "4"], index=[2, 3]), "labels.csv")
+        read_splits(pd.DataFrame({"split": ["train", "4"]}, index=[2, 3]), "labels.csv", "split")
 
 
 # --- as quick as they are, for many files ---------------------------------------------------------------------------

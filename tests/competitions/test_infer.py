@@ -861,3 +861,226 @@ def test_a_folder_with_the_word_test_among_others_is_the_test(
         rows = list_items(sorted(files), competition, tmp_path).files
     assert rows.groupby("split").size().to_dict() == {"test": 6, "train": 20}
     assert rows.loc[rows["split"] == "test", "path"].str.startswith(test).all()
+
+
+def listed(files: Files, root: Path) -> tuple[Inference, pd.DataFrame]:
+    """(what is inferred from some images, their rows)."""
+    found = inferred(files, root)
+    kept = [file for file in sorted(files) if not is_excluded(file, found.fields.get("exclude", []))]
+    return found, list_images(kept, CompetitionOptions(**found.fields), root).rows
+
+
+PICTURES = [f"p{n:02}.jpg" for n in range(24)]
+
+
+@pytest.mark.parametrize("header", [",label", "Unnamed: 0,label"])
+@pytest.mark.parametrize("name", ["p{:02}.jpg", "p{:02}", "{}"])
+def test_a_first_column_without_a_name_names_the_items(name: str, header: str, tmp_path: Path) -> None:
+    files = imitations.media(f"images/{Path(name.format(n)).stem}.jpg" for n in range(24))
+    table = imitations.csv(header, [(name.format(n), "ab"[n % 2]) for n in range(24)])
+    found, rows = listed({**files, "labels.csv": table}, tmp_path)
+    assert found.fields["columns"] == {"item": "item", "label": "label"}
+    number = rows["path"].map(lambda path: int(re.sub(r"\D", "", path)))
+    assert rows["target"].tolist() == ["ab"[n % 2] for n in number]
+
+
+def test_a_first_column_without_a_name_that_counts_the_rows_is_no_item_beside_names(tmp_path: Path) -> None:
+    files = imitations.media(f"images/{n}.jpg" for n in range(1, 25))
+    rows = [(n, f"{n + 1}.jpg", "ab"[n // 12]) for n in range(24)]
+    found, listing = listed({**files, "labels.csv": imitations.csv(",file,label", rows)}, tmp_path)
+    assert found.fields["columns"] == {"item": "file", "label": "label"}
+    assert listing.set_index("path")["target"].to_dict() == {f"images/{n + 1}.jpg": "ab"[n // 12] for n in range(24)}
+
+
+@pytest.mark.parametrize(
+    ("cells", "test"),
+    [
+        ([0] * 16 + [1] * 4 + [2] * 4, range(20, 24)),
+        ([0] * 16 + [1] * 8, range(16, 24)),
+        ([1] * 16 + [0] * 8, range(16, 24)),  # the more frequent one is trained on
+    ],
+)
+@pytest.mark.parametrize("beside", [True, False])
+def test_numbers_of_a_partition_say_the_test(
+    cells: Sequence[int], test: Sequence[int], tmp_path: Path, *, beside: bool
+) -> None:
+    files, kinds = imitations.media(f"images/{name}" for name in PICTURES), ["cat", "dog"] * 12
+    if beside:
+        files["labels.csv"] = imitations.csv("image,label", zip(PICTURES, kinds, strict=True))
+        files["list_eval_partition.csv"] = imitations.csv("image_id,partition", zip(PICTURES, cells, strict=True))
+    else:
+        files["labels.csv"] = imitations.csv("image,label,partition", zip(PICTURES, kinds, cells, strict=True))
+    found, rows = listed(files, tmp_path)
+    assert found.fields["columns"] == {"item": "image", "label": "label", "split": "partition"}
+    assert {*rows.loc[rows["split"] == "test", "path"]} == {f"images/{PICTURES[n]}" for n in test}
+    notes = list_images(sorted(files), CompetitionOptions(**found.fields), tmp_path).notes
+    assert sum(" is the split, " in note for note in notes) == 1
+
+
+def test_columns_of_minus_one_and_one_are_tags(tmp_path: Path) -> None:
+    tags = [[1 if (n >> place) & 1 else -1 for place in range(4)] for n in range(24)]
+    table = imitations.csv(
+        "image_id,Bald,Male,Smiling,Young", [(one, *row) for one, row in zip(PICTURES, tags, strict=True)]
+    )
+    found, rows = listed({**imitations.media(PICTURES), "list_attr.csv": table}, tmp_path)
+    assert (found.fields["task"], found.fields["form"]) == ("multilabel", "tags")
+    names = ["Bald", "Male", "Smiling", "Young"]
+    assert rows["target"].tolist() == [
+        "|".join(name for name, one in zip(names, row, strict=True) if one == 1) for row in tags
+    ]
+
+
+def test_folders_that_differ_by_a_word_for_the_split_hold_the_classes(tmp_path: Path) -> None:
+    hands = [
+        f"{one}/{one}/{kind}/{kind}{n}.png"
+        for one in ("rps", "rps-test-set")
+        for kind in ("paper", "rock")
+        for n in range(9)
+    ]
+    found, rows = listed(imitations.media(hands), tmp_path)
+    assert found.fields["test"] == "rps-test-set"
+    assert rows.groupby("split")["target"].value_counts().to_dict() == {("train", "paper"): 9, ("train", "rock"): 9}
+
+
+def test_masks_and_annotations_are_no_items_of_class_folders(tmp_path: Path) -> None:
+    lungs = [
+        f"set/{kind}/{of}/{kind}-{n}.png"
+        for kind in ("Covid", "Normal")
+        for of in ("images", "masks")
+        for n in range(6)
+    ]
+    found, rows = listed(imitations.media(lungs), tmp_path / "lungs")
+    assert found.fields["exclude"] == ["*/masks/*"]
+    assert rows["target"].value_counts().to_dict() == {"Covid": 6, "Normal": 6}
+    faces = [f"{split}/{kind}/{n}.png" for split in ("train", "test") for kind in ("faces", "masks") for n in range(6)]
+    assert "exclude" not in inferred(imitations.media(faces), tmp_path / "faces").fields
+    dogs = [f"images/Images/{kind}/{kind}_{n}.jpg" for kind in ("n1-pug", "n2-husky") for n in range(6)]
+    files = imitations.media(
+        [*dogs, *(f"annotations/Annotation/{Path(file).parent.name}/{Path(file).stem}" for file in dogs)]
+    )
+    found, rows = listed(files, tmp_path / "dogs")
+    assert found.fields["exclude"] == ["annotations/*"]
+    assert rows["target"].value_counts().to_dict() == {"n1-pug": 6, "n2-husky": 6}
+
+
+def test_folders_of_a_number_are_no_classes_beside_a_table_and_boxes_no_labels(tmp_path: Path) -> None:
+    scans = [f"{patient:08}_{k:03}.png" for patient in range(12) for k in range(4)]
+    findings = ["Edema", "Nodule|Edema", "Nodule", "None"]
+    rows = [(scan, findings[(n + n // 4) % 4], n // 4) for n, scan in enumerate(scans)]
+    files = imitations.media(f"images_{1 + n // 20:03}/images/{scan}" for n, scan in enumerate(scans))
+    files["Data_Entry.csv"] = imitations.csv("Image Index,Finding Labels,Patient ID", rows)
+    files["BBox_List.csv"] = imitations.csv(
+        "Image Index,Finding Label,x,y,w,h", [(one, "Edema", 2, 3, 4, 5) for one in scans[:4]]
+    )
+    files["test_list.txt"] = "".join(f"{scan}\n" for scan in scans[40:])
+    found, listing = listed(files, tmp_path)
+    assert (found.fields["labels"], found.fields["test"]) == ("Data_Entry.csv", "test_list.txt")
+    assert found.fields["columns"] == {"item": "Image Index", "label": "Finding Labels", "group": "Patient ID"}
+    assert listing["split"].value_counts().to_dict() == {"train": 40, "test": 8}
+    assert {*listing.loc[listing["split"] == "test", "path"].map(lambda path: Path(path).name)} == {*scans[40:]}
+
+
+def test_folders_of_patients_and_left_and_right_are_groups(tmp_path: Path) -> None:
+    views = [f"train/patient{n:05}/study{k}/view.jpg" for n in range(1, 13) for k in (1, 2)]
+    table = imitations.csv("Path,Edema", [(view, "01"[n // 2 % 2]) for n, view in enumerate(views)])
+    found, rows = listed({**imitations.media(views), "train.csv": table}, tmp_path / "views")
+    assert found.fields["group_from"] == "*/patient{group}/*"
+    assert rows["group"].tolist() == [f"{n:05}" for n in range(1, 13) for _ in range(2)]
+    eyes = [f"{n}_{side}" for n in range(10, 22) for side in ("left", "right")]
+    table = imitations.csv("image,level", [(eye, n % 5) for n, eye in enumerate(eyes)])
+    found, rows = listed(
+        {**imitations.media(f"train/{eye}.jpeg" for eye in eyes), "labels.csv": table}, tmp_path / "eyes"
+    )
+    assert found.fields["group_from"] == "{group}_*"
+    assert rows["group"].nunique() == 12
+    actors = imitations.media(f"Actor_{a:02}/03-01-{e:02}-{a:02}.wav" for a in range(1, 7) for e in range(1, 5))
+    assert "may be what items come from: competition.label_from=" in inferred(actors, tmp_path / "actors").notes[0]
+
+
+def test_lists_of_paths_with_classes_label_and_lists_of_paths_are_the_test(tmp_path: Path) -> None:
+    files = imitations.media(f"images/{name}" for name in PICTURES)
+    files["train.txt"] = "".join(f"images/{name} {'ab'[n % 2]}\n" for n, name in enumerate(PICTURES[:16]))
+    files["test.txt"] = "".join(f"images/{name} {'ab'[n % 2]}\n" for n, name in enumerate(PICTURES[16:]))
+    found, rows = listed(files, tmp_path / "flat")
+    assert (found.fields["labels"], found.fields["test"]) == ("train.txt", "test.txt")
+    assert rows["target"].tolist() == [*"ab" * 8, *[None] * 8]
+    assert any("competition.answers=test.txt scores by it" in note for note in found.notes)
+    meals = [f"{kind}/{n}" for kind in ("pie", "ribs") for n in range(9)]
+    files = {
+        **imitations.media(f"images/{one}.jpg" for one in meals),
+        "meta/test.txt": "\n".join(meals[6:9]),
+        "meta/classes.txt": "pie\nribs",
+    }
+    found, rows = listed(files, tmp_path / "meals")
+    assert (found.fields["test"], "labels" in found.fields) == ("meta/test.txt", False)
+    assert {*rows.loc[rows["split"] == "test", "path"]} == {f"images/{one}.jpg" for one in meals[6:9]}
+    assert found.notes[0].startswith("not read: meta/classes.txt; ")
+
+
+def test_names_that_are_asked_for_where_labels_are_numbers_are_refused(tmp_path: Path) -> None:
+    files = {
+        **imitations.media([f"train/{name}" for name in PICTURES] + ["test/q1.jpg", "test/q2.jpg"]),
+        "train.csv": imitations.csv("image,class_id", [(name, n % 3) for n, name in enumerate(PICTURES)]),
+        "classes.csv": imitations.csv("id,name", enumerate(("ant", "bee", "cow"))),
+        "sample_submission.csv": imitations.csv("image,class_id", [("q1.jpg", 0), ("q2.jpg", 0)]),
+    }
+    found = inferred(files, tmp_path / "numbers")
+    assert (found.fields["form"], found.fields["target_column"]) == ("name", "class_id")
+    assert "classes.csv is about the classes, which are called by their numbers in id" in found.notes
+    files["sample_submission.csv"] = imitations.csv("image,class", [("q1.jpg", "ant"), ("q2.jpg", "ant")])
+    with pytest.raises(UserError, match=r"asks for the names ant in class, and the labels are 0, 1, 2: .*form=name"):
+        inferred(files, tmp_path / "names")
+
+
+def test_runs_of_pixels_are_refused_whatever_the_labels_are(tmp_path: Path) -> None:
+    files = {
+        **imitations.media([f"train_images/{name}" for name in PICTURES] + ["test_images/q1.jpg"]),
+        "train.csv": imitations.csv("ImageId,ClassId,EncodedPixels", [(name, 3, "29102 12") for name in PICTURES]),
+        "sample_submission.csv": imitations.csv("ImageId,EncodedPixels,ClassId", [("q1.jpg", "1 409600", 0)]),
+    }
+    with pytest.raises(UserError, match="boxes, runs of pixels or confidences, which are not supported"):
+        inferred(files, tmp_path)
+
+
+def test_a_table_of_captions_without_a_row_of_names_is_refused(tmp_path: Path) -> None:
+    captions = "".join(f"{Path(name).stem},a picture of {n} things\n" for n, name in enumerate(PICTURES))
+    with pytest.raises(UserError, match=r"captions.csv begins with p00, a picture of 0 things, which is an item"):
+        inferred({**imitations.media(f"images/{name}" for name in PICTURES), "captions.csv": captions}, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["clips", "data/clips"])
+def test_clips_that_no_label_of_events_names_are_left_out_and_named(place: str, tmp_path: Path) -> None:
+    outer = place.removesuffix("clips")
+    rows = [(f"v{n}", 1.5 + k, ("play", "throw")[k % 2]) for n in range(6) for k in range(4)]
+    files = {
+        **imitations.media(f"{outer}train/v{n}.mp4" for n in range(6)),
+        **imitations.media([f"{outer}test/t1.mp4", f"{outer}test/t2.mp4", f"{place}/c1.mp4", f"{place}/c2.mp4"]),
+        "train.csv": imitations.csv("video_id,time,event", rows),
+        "sample_submission.csv": imitations.csv("video_id,time,event,score", [("t1", 1.0, "play", 0.5)]),
+    }
+    found = inferred(files, tmp_path)
+    assert found.fields["exclude"] == [f"{place}/*"]
+    assert f"{place}: nothing there is labelled or asked for, so it was left out" in found.notes
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "wav"])
+@pytest.mark.parametrize(
+    ("file", "cell"), [("{:04}.{}", "{}.{}"), ("{}.{}", "{:04}.{}"), ("{}.{}", "{:02}"), ("{:04}.{}", "{}")]
+)
+def test_zeros_before_numbers_differ_between_files_and_tables_of_clips(
+    suffix: str, file: str, cell: str, tmp_path: Path
+) -> None:
+    files = imitations.media(
+        [f"train/{file.format(n, suffix)}" for n in range(7, 27)]
+        + [f"test/{file.format(n, suffix)}" for n in range(1, 7)]
+    )
+    files["train.csv"] = imitations.csv("id,label", [(cell.format(n, suffix), "ab"[n // 2 % 2]) for n in range(7, 27)])
+    asked = [cell.format(n, suffix) for n in range(1, 7)]
+    files["sample_submission.csv"] = imitations.csv("id,label", [(one, "a") for one in asked])
+    competition = CompetitionOptions(**inferred(files, tmp_path).fields)
+    catalogue = list_items(sorted(files), competition, tmp_path)
+    number = {row.video: int(Path(row.path).stem) for row in catalogue.files.itertuples()}
+    assert {row.video: row.label for row in catalogue.labels.itertuples()} == {
+        video: "ab"[n // 2 % 2] for video, n in number.items() if n > 6
+    }
+    assert {*catalogue.files.loc[catalogue.files["split"] == "test", "video"]} == {*asked}

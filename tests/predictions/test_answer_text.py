@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kagglepipe.competitions.hidden_rows import hidden_rows
+from kagglepipe.competitions.tag_folds import hidden_rows
 from kagglepipe.predictions.answer_text import answer_texts
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import find_metric
