@@ -11,9 +11,7 @@ MAX_DEPTH = 4  # folders around a training folder
 
 
 def are_parts(names: Sequence[str]) -> bool:
-    """Whether folders are parts of one that was divided: called alike but for a number, and by a word for it.
-
-    That is one for parts, or for what items come from, as patients, or says nothing, as images.
+    """Whether folders are parts of one, or what items come from: called alike but for a number, by a word for that.
 
     >>> are_parts(["images_part_1", "images_part_2"]), are_parts(["images_001", "images_002"]), are_parts(["c0", "c1"])
     (True, True, False)

@@ -75,7 +75,7 @@ def _word_patterns(paths: Sequence[str]) -> list[str]:
     folders = {match[1] for path in paths for part in path.split("/")[:-1] if (match := FOLDER.fullmatch(part))}
     patterns = [f"{before}{word}{{group}}{sep}*" for word, sep in sorted(found) for before in ("", "*")]
     sides = {match[1] if (match := SIDE.fullmatch(stem_of(path))) else "" for path in paths}
-    patterns += [f"{{group}}{sides.pop()}*"] if len(sides) == 1 and "" not in sides else []
+    patterns += [f"{{group}}{side}*" for side in sides if side and len(sides) == 1]
     return patterns + [f"*/{word}{{group}}/*" for word in sorted(folders)]
 
 

@@ -68,15 +68,14 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     """
     found = Inference()
     sources = _sources(root, files, given)
-    for one in sources.tables if sources.media else ():
-        option = "sample_submission" if one.is_sample else "test" if one.split == "test" else "labels"
-        check_header(one.path, one.rows, sources.names.has, option)
     timed = find_timed(sources)
     labels, notes = _labels(sources) if timed is None else (None, [])
     without = _without_copies(found, sources, labels)
     if without is not sources:
         sources, (labels, notes) = without, _labels(without) if timed is None else (None, [])
     found.notes += notes
+    if timed is not None or labels is not None:
+        _check_headers(sources)
     names = sources.names
     _set_sources(found, sources)
     if timed is not None:
@@ -141,6 +140,14 @@ def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sour
     return Sources(root, files, tables, sample, given, kind, media, items, array)
 
 
+def _check_headers(sources: Sources, *, in_folders: bool = False) -> None:
+    """Check the first rows of the tables; in_folders: of those alone that count where class folders label the items."""
+    for one in sources.tables:
+        option = "sample_submission" if one.is_sample else "test" if one.split == "test" else "labels"
+        if not in_folders or one.is_sample or (option == "test" and not sources.test_folders):
+            check_header(one.path, one.rows, sources.names.has, option)
+
+
 def _without_copies(found: Inference, sources: Sources, labels: Labels | None) -> Sources:
     """The sources without media that are masks or copies of others; sets `exclude`."""
     if "exclude" in sources.given or not sources.media:
@@ -198,16 +205,19 @@ def are_classes(folders: "pd.Series[str]", labels: Labels) -> bool:
 def _named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
     """The labels by names or folders. Raises UserError without any, which names a table that no item is found by."""
     try:
-        return set_named_labels(found, sources)
+        labels = set_named_labels(found, sources)
     except UserError as error:
+        _check_headers(sources)
         raise packed_arrays(sources) or unnamed_items(sources, sources.names) or error from error
+    _check_headers(sources, in_folders="label_from" not in found.fields)
+    return labels
 
 
 def note_texts(found: Inference, sources: Sources) -> None:
     """Say which texts are not read, though they are called as labels, or parts, of the items are."""
     read = {table.path for table in sources.tables}
-    texts = [file for file in sources.files if file.lower().endswith(".txt") and file not in read]
-    texts = [file for file in texts if TEXT_WORDS & set(words_of(stem_of(file)))]
+    others = [file for file in sources.files if file.lower().endswith(".txt") and file not in read]
+    texts = [file for file in others if TEXT_WORDS & set(words_of(stem_of(file)))]
     if texts and len(texts) < len(sources.media):  # else annotations, one a picture
         found.notes.append(
             f"not read: {first_three(texts)}; of texts lists are, a file a line, also with its class behind a blank: "

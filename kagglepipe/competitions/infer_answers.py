@@ -30,7 +30,7 @@ def _set_classes(found: Inference, sources: Sources, task: Task, has_sample: boo
     """Set the fields of answers of one class."""
     names, given = task.names, sources.given
     are_numbers = all(map(WHOLE.fullmatch, names))
-    for table in [one for one in sources.tables if are_numbers and not one.is_sample and one.split is None]:
+    for table in [one for one in sources.tables if are_numbers and not one.is_sample and not sources.names.column(one)]:
         numbers = next((one for one in table.columns if sorted(table.cells(one)) == sorted(names)), None)
         if numbers and len(table.columns) > 1:
             found.notes.append(f"{table.path} is about the classes, which are called by their numbers in {numbers}")

@@ -45,8 +45,9 @@ def find_copies(media: Sequence[str], labelled: Iterable[str], asked: Iterable[s
 
 def find_strays(files: Sequence[str], media: Sequence[str]) -> list[str]:
     """Patterns of folders of files that may be images by their names, and are no media, as annotations are."""
+    noted = [file for file in media if "annotations" in file.lower().split("/")]  # as trimaps
     others = [file for file in pictures_of(files) if suffix_of(file) not in SUFFIXES["image"]]
-    return [f"{folder}/*" for folder in idle_folders(others, media)]
+    return [f"{folder}/*" for folder in idle_folders([*others, *noted], set(media) - set(noted) or media)]
 
 
 def _masks_beside(media: Sequence[str]) -> list[str]:
@@ -69,8 +70,7 @@ def _mask_folders(media: Sequence[str]) -> list[str]:
     for folder in [one for one in stems if name_of(one).lower() in COPY_WORDS]:
         outer = folder.rpartition("/")[0]
         beside = [own for other, own in stems.items() if other != folder and other.rpartition("/")[0] == outer]
-        is_copy = any(stems[folder] <= own for own in beside) and split_of(name_of(outer)) is None
-        found[name_of(folder)] += is_copy
+        found[name_of(folder)] += not split_of(name_of(outer)) and any(stems[folder] <= own for own in beside)
     return [f"*/{name}/*" for name, count in found.items() if count > 1]
 
 

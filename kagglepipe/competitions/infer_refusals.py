@@ -27,9 +27,8 @@ def no_items(root: Path, files: Sequence[str], tables: Sequence[SourceTable]) ->
     """The error for a source without media or tables of items, which says what its tables hold instead."""
     for table in sorted((one for one in tables if not one.is_sample), key=lambda one: one.split == "test"):
         names = [str(name) for name in table.rows.columns]
-        heads = [table.rows[name].head(3) for name in names]
-        are_lists = [all(cell.startswith("[") and cell.count(",") >= MIN_PIXELS for cell in cells) for cells in heads]
-        lists = [name for name, is_list in zip(names, are_lists, strict=True) if is_list]
+        are_lists = table.rows.head(3).map(lambda cell: cell.startswith("[") and cell.count(",") >= MIN_PIXELS).all()
+        lists = list(table.rows.columns[are_lists])
         if lists:
             return UserError(
                 f"{table.path} holds images or series as lists of numbers in {first_three(lists)}, which are not read: "

@@ -277,8 +277,7 @@ def idle_folders(files: Iterable[str], used: Iterable[str]) -> list[str]:
     ['a/b', 'd']
     """
     held = {folder for file in used for folder in folders_of(file)}
-    found = (next((folder for folder in folders_of(file) if folder not in held), "") for file in files)
-    return sorted({folder for folder in found if folder})
+    return sorted({next((one for one in folders_of(file) if one not in held), "") for file in files} - {""})
 
 
 def find_test_folders(media: Sequence[str], ids: "pd.Series[str]") -> set[str]:

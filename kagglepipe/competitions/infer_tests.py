@@ -88,10 +88,8 @@ def _find_tests(sources: Sources, names: Names, labels: SourceTable | None) -> t
         unlabelled = [folder for folder in outer if UNLABELLED & set(words_of(folder))]
         inside = [file for file in media if unlabelled and file.startswith(f"{unlabelled[0]}/")]
         return (unlabelled[0], f"{len(inside)} files", inside) if unlabelled else (None, "", list(media))
-    more = [table.path for table in lists[1:] if table.path.lower().endswith(".txt")]
-    why = f"lists the items to classify, as {first_three(more)} may" if more else "lists the items to classify"
     cells = ids.unique() if lists[0] is sample else lists[0].rows[str(names.column(lists[0]))].unique()
-    return lists[0].path, why, [file for cell in cells for file in names.all(cell)]
+    return lists[0].path, "lists the items to classify", [file for cell in cells for file in names.all(cell)]
 
 
 def _check_list(sources: Sources, name: str) -> None:

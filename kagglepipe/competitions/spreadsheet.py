@@ -301,8 +301,7 @@ def check_header(path: object, rows: pd.DataFrame, is_item: Callable[[str], bool
 
     rows: text (N, columns) under that header. is_item: whether a cell names an item. option: that names the table. An
     item above items shows it by its extension, or where each other column is called as one of its cells is, or by a
-    number, or several words, above such: a word unlike its cells, as `id` above items, names its column, so that 0, 1,
-    2 are classes.
+    number, or words, above such: a word unlike its cells, as `id` above items, names its column: 0, 1, 2 are classes.
     """
     columns = [(str(name), rows.iloc[:, place]) for place, name in enumerate(rows.columns)]
     above = [(name, cells) for name, cells in columns if is_item(name) and cells.head(20).map(is_item).mean() > 0.5]

@@ -1084,3 +1084,25 @@ def test_zeros_before_numbers_differ_between_files_and_tables_of_clips(
         video: "ab"[n // 2 % 2] for video, n in number.items() if n > 6
     }
     assert {*catalogue.files.loc[catalogue.files["split"] == "test", "video"]} == {*asked}
+
+
+def test_tables_without_a_row_of_names_beside_class_folders_are_not_read(tmp_path: Path) -> None:
+    cars = [
+        f"car_data/{split}/{kind}/{n:05}.jpg"
+        for split in ("train", "test")
+        for kind in ("bmw", "ford")
+        for n in range(6)
+    ]
+    boxes = "".join(f"{n:05}.jpg,39,116,{n},2\n" for n in range(6))
+    files = {**imitations.media(cars), "anno_train.csv": boxes, "anno_test.csv": boxes}
+    found, rows = listed(files, tmp_path)
+    assert (found.fields["test"], "labels" in found.fields) == ("car_data/test", False)
+    assert rows.groupby("split")["target"].value_counts().to_dict() == {("train", "bmw"): 6, ("train", "ford"): 6}
+
+
+def test_pictures_of_annotations_are_no_items_of_names(tmp_path: Path) -> None:
+    pets = [f"{kind}_{n}" for kind in ("Bengal", "yorkshire_terrier") for n in range(1, 9)]
+    files = imitations.media([f"images/{pet}.jpg" for pet in pets] + [f"annotations/trimaps/{pet}.png" for pet in pets])
+    found, rows = listed(files, tmp_path)
+    assert found.fields["exclude"] == ["annotations/*"]
+    assert rows["target"].value_counts().to_dict() == {"Bengal": 8, "yorkshire_terrier": 8}
