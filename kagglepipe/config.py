@@ -192,7 +192,7 @@ class Config(Options):
     @property
     def folds_file(self) -> Path:
         """The folds in force: `folds.file`, or data/<slug>/folds.csv."""
-        return absolute(self.folds.file) if self.folds.file else self.data_dir / "folds.csv"
+        return Path(self.folds.file) if self.folds.file else self.data_dir / "folds.csv"
 
     def pixels_dir(self, short_side: int, suffix: str = "") -> Path | None:
         """data/<base slug>/cache/pixels-<size>/: decoded images, for all parts of the labels; None for no cache.

@@ -15,6 +15,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from kagglepipe.errors import UserError
+from kagglepipe.files import absolute
 
 POLICIES = ("none", "light", "strong", "resolution", "dihedral", "elastic", "paste")
 POLICY_FILES = (".yaml", ".yml", ".json")  # a policy of the user's own
@@ -416,6 +417,8 @@ class CompetitionOptions(Options, group="competition"):
             raise UserError("competition.hidden and competition.per_class cannot be combined: leave one of them out")
         if self.per_class is not None and self.finds_segments:
             raise UserError("competition.per_class counts items with one label, which frames of a video are not")
+        if self.labels_patch is not None:  # that of a run is found from any folder
+            object.__setattr__(self, "labels_patch", str(absolute(self.labels_patch)))
         if self.labels_patch is not None and self.finds_segments:
             raise UserError("competition.labels_patch mends labels of whole items, not segments: mend those in the CSV")
 
@@ -528,6 +531,8 @@ class FoldOptions(Options, group="folds"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.file:  # that of a run is found from any folder
+            object.__setattr__(self, "file", str(absolute(self.file)))
         if isinstance(self.count, str):
             check_choice("folds.count", self.count, ("groups", "2", "3", "5 or any number"))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
-from kagglepipe.runs.typed_words import competition_words, fields_of, read_yaml, run_words, setting
+from kagglepipe.runs.typed_words import competition_words, data_words, fields_of, read_yaml, run_words, setting
 
 DEFAULT = "pistols_vs_smartphones"  # of conf/config.yaml
 USING_RUNS = ("predict", "detect", "runs", "report", "export", "columns")
@@ -52,7 +52,7 @@ def default_arguments(arguments: Sequence[str]) -> list[str]:
         return []
     root = _folder(typed.get("paths.root") or ".")
     outputs = _folder(typed["paths.outputs"]) if typed.get("paths.outputs") else root / "outputs"
-    if runs and (own := competition_of_runs(root / "data", outputs, runs)) is not None:
+    if runs and (own := competition_of_runs(root / "data", outputs, runs, stage)) is not None:
         return [word for word in own if not _is_typed(word, typed)]
     found = prepared_competitions(root / "data", outputs)
     default, sample = (setting(DEFAULT, name) for name in ("slug", "sample_slug"))
@@ -89,9 +89,10 @@ def named_runs(typed: dict[str, str]) -> list[str]:
     return [word for word in words if word not in ("", "null") and not set("*?[+") & set(word) and "best:" not in word]
 
 
-def competition_of_runs(data: Path, outputs: Path, runs: Sequence[str]) -> list[str] | None:
+def competition_of_runs(data: Path, outputs: Path, runs: Sequence[str], stage: str) -> list[str] | None:
     """Arguments that choose the competition of these runs: none for a folder elsewhere, None where nothing has them.
 
+    stage: one that prepares gets those that decide table and folds, too.
     Raises UserError for a name that several competitions have.
     """
     from kagglepipe.runs.run import Run
@@ -108,7 +109,8 @@ def competition_of_runs(data: Path, outputs: Path, runs: Sequence[str]) -> list[
     known = (read_yaml(run.config_file) for run in [store.run(Path(runs[0]).name), *reversed(store.finished())]
              if run.config_file.exists())  # fmt: skip
     options = next(known, {})
-    return run_words(data, folders[0].name, options.get("competition") or {}, int(options.get("seed", 0)))
+    words = run_words(data, folders[0].name, options.get("competition") or {}, int(options.get("seed", 0)))
+    return [*words, *(data_words(options) if stage in MAKING_RUNS else [])]
 
 
 def prepared_competitions(data: Path, outputs: Path) -> list[PreparedCompetition]:

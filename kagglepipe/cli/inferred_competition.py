@@ -32,7 +32,7 @@ AUTO = "competition=auto"
 NEEDED = ("experiment=", "stage=", "paths.", "competition.source", "competition.slug", "competition.refresh",
           "competition.on_bad_image", "download.", "kaggle.")  # fmt: skip
 UNREAD = ("doctor", "annotations", "reproduce", "course")  # stages that read neither the fields nor the files
-NO_FIELDS = ("source", "refresh", "per_class", "hidden", "hidden_seed")  # typed, but no question of what the files are
+NO_FIELDS = ("source", "refresh", "per_class", "hidden", "hidden_seed", "labels_patch")  # typed, not asked of files
 SAID_AGAIN = ("is unchanged since it was taken", "is here already")  # by stage=download
 
 

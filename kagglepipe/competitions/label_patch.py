@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -9,7 +10,7 @@ from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.competitions.targets import SEPARATOR, names_in, read_targets, split_tags
 from kagglepipe.errors import UserError
-from kagglepipe.files import absolute, file_sha256
+from kagglepipe.files import file_sha256
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import first_three, quoted_three
 
@@ -22,7 +23,7 @@ def patch_settings(competition: CompetitionOptions) -> dict[str, str]:
     """Setting of the table that the file decides, for prepared.json. Raises UserError where it is not there."""
     if competition.labels_patch is None:
         return {}
-    if not (path := absolute(competition.labels_patch)).is_file():
+    if not (path := Path(competition.labels_patch)).is_file():
         raise UserError(f"there is no competition.labels_patch={path}: the page of a run writes such suspects.csv")
     return {"labels_patch_sha256": file_sha256(path)}
 
@@ -35,7 +36,7 @@ def patched(rows: pd.DataFrame, classes: Sequence[str], competition: Competition
     """
     if competition.labels_patch is None:
         return rows
-    path = absolute(competition.labels_patch)
+    path = Path(competition.labels_patch)
     found = read_spreadsheet(path, {name: name for name in COLUMNS}, COLUMNS, is_renamable=False)
     if twice := sorted(set(found["id"][found["id"].duplicated()])):
         raise UserError(f"{path} has {quoted_three(twice)} more than once: keep one row of each id")

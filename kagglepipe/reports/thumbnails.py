@@ -75,17 +75,19 @@ class Album:
         """Ids of the pictures."""
         return self._numbers.keys()
 
-    def pixels(self, id: str, read: Reader | None = None) -> Pixels | None:
+    def pixels(self, id: str, read: Callable[[], Pixels] | None = None) -> Pixels | None:
         """Pixels of an item; None, and a word in `missing`, where they cannot be read."""
         if self.read is None or id in self.missing:
             return None
         try:
-            return (read or self.read)(id)
+            return self.read(id) if read is None else read()
         except (UserError, ValueError, OSError, KeyError) as error:
             self.missing[id] = " ".join(str(error).split())
             return None
 
-    def tile(self, id: str, words: str = "", *, name: str | None = None, read: Reader | None = None) -> Tile:
+    def tile(
+        self, id: str, words: str = "", *, name: str | None = None, read: Callable[[], Pixels] | None = None
+    ) -> Tile:
         """The picture of an item, added if it is new and there is room. name: instead of the id. read: of its own."""
         number = self._numbers.get(id)
         if number is None and not self.is_full and (pixels := self.pixels(id, read)) is not None:

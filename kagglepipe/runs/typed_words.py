@@ -77,6 +77,18 @@ def run_words(data: Path, slug: str, configured: dict[str, Any], seed: int) -> l
     return [*words, *found, *([f"seed={seed}"] if seed and "per_class" in part else [])] if words else []
 
 
+def data_words(options: dict[str, Any]) -> list[str]:
+    """List the arguments of a run's config.yaml, beside those of the competition, that decide its table and folds."""
+    default, groups = asdict(Config()), ("prepare", "folds")
+    given = [(group, name, value) for group in groups for name, value in (options.get(group) or {}).items()]
+    return [
+        word
+        for group, name, value in given
+        if name not in ("only", "remake") and value != default[group].get(name, value)
+        for word in option_arguments(f"{group}.{name}", value)
+    ]
+
+
 def fields_of(configured: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Fields of a competition, of a run's config.yaml and prepared.json, and kind and form, which older ones lack."""
     kind = configured.get("kind") or settings.get("kind") or ("image" if "layout" in settings else "video")
@@ -90,12 +102,14 @@ def competition_words(folder: Path, configured: dict[str, Any], *, exact: bool =
     configured: its settings in a run or prepared.json. exact: whether a run says all of them, so that those of the
     user's own YAML can be typed one by one.
     """
+    patch = configured.get("labels_patch")
+    patched = option_arguments("competition.labels_patch", patch) if patch else []
     if inferred := inferred_words(folder, configured):
-        return inferred
+        return (*inferred, *patched)
     choices = sorted(path.stem for path in (CONF / "competition").glob("*.yaml"))
     named = next((name for name in choices if setting(name, "slug") == folder.name), None)
     if named:
-        return (f"competition={named}",)
+        return (f"competition={named}", *patched)
     name = FOLDERS.get((str(configured["kind"]), configured["form"] == "segments"))
     is_own_yaml = not exact and configured.get("slug") and configured.get("title") != setting(str(name), "title")
     names = [key for value in configured.values() if isinstance(value, dict) for key in value]

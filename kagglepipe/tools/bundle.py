@@ -53,7 +53,7 @@ from kagglepipe.runs.store import RunStore
 log = logging.getLogger(__name__)
 PACKAGE = "kagglepipe"
 NOT_COPIED = ("config.yaml", "hardest.png")  # of a run: not needed to predict; the first names local paths
-TABLES = ("labels", "files", "answers", "sample_submission")  # options of the competition that name a table
+TABLES = ("labels", "labels_patch", "files", "items", "metadata", "answers", "sample_submission")  # of a competition
 # Options that concern this machine, or are in the notebook's command: the notebook composes their defaults.
 LOCAL = ("stage", "input", "run", "device", "workers", "paths", "ensemble", "submit", "detect", "kaggle",
          "runs", "bundle")  # fmt: skip

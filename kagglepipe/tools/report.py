@@ -24,7 +24,6 @@ from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.images.cache import PixelCache
-from kagglepipe.images.decode import Pixels
 from kagglepipe.kaggle.ledger import read_ledger
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns
@@ -265,11 +264,6 @@ def segments_section(
     return [segments_found(Found(lines, classes, pd.concat(segments), truth, settings.high, frames=frames), album)]
 
 
-def frame_at(path: Path, competition: CompetitionOptions, seconds: float, id: str) -> Pixels:
-    """A frame of a video, as an album reads it."""
-    return read_picture(path, competition, seconds)
-
-
 def has_rate_of(run: Run, dataset: Dataset) -> bool:
     """Whether the frames of the data are those of the run."""
     return dataset.rate is not None and set(run.rates.values()) <= {dataset.rate}
@@ -310,7 +304,7 @@ def along_section(
     words = f"{what} in the network of fold {seen.fold}, which was not trained on it."
     path, tiles = dataset.images_root / str(row["path"]), []
     for time in np.linspace(seen.times[0], seen.times[-1], 6).tolist() if competition.kind == "video" else ():
-        read = partial(frame_at, path, competition, time)
+        read = partial(read_picture, path, competition, time)
         tiles.append(album.tile(f"{id} at {time:.2f} s", name=f"{time:.2f} s", read=read))
     return [along(seen.times, seen.units, words, [one for one in tiles if one.number is not None])]
 

@@ -77,6 +77,18 @@ def test_all_that_decides_is_typed_as_hydra_reads_it(tmp_path: Path) -> None:
     assert [one.value() for one in read[3:]] == [settings["classes"], None, "image_id", "my label", "probabilities"]
 
 
+@pytest.mark.parametrize("slug", ["photos", PISTOLS])
+def test_a_run_brings_its_labels_patch_and_its_folds_to_what_prepares(slug: str, tmp_path: Path) -> None:
+    prepared(tmp_path, slug, labels_patch="/home/me/suspects.csv")
+    file = tmp_path / "outputs" / slug / f"{slug}-run/config.yaml"
+    groups = {"folds": {"count": 2, "seed": 0, "only": [1]}, "prepare": {"near_bits": 8}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **groups}))
+    words = ["competition=pistols_vs_smartphones"] if slug == PISTOLS else PHOTOS
+    words = [*words, "competition.labels_patch=/home/me/suspects.csv"]
+    assert meant(tmp_path, "stage=report", f"run={slug}-run") == words
+    assert meant(tmp_path, "stage=submit", f"run={slug}-run") == [*words, "prepare.near_bits=8", "folds.count=2"]
+
+
 def test_an_option_of_the_competition_does_not_name_another(tmp_path: Path) -> None:
     prepared(tmp_path, "photos", metric="f1_macro", settings={"columns": {"file": "image_id", "label": "class"}})
     metric, columns = "competition.metric=f1_macro", ["+competition.columns.file=image_id"]

@@ -108,6 +108,17 @@ def test_what_is_typed_overrides_what_is_inferred(source: Path, tmp_path: Path, 
     assert {"competition.metric=balanced_accuracy", "competition.labels='train.csv'"} <= set(words)
 
 
+def test_a_labels_patch_is_no_question_of_the_files(source: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "decisions.csv").write_text("id,suggested,decision\n")
+    auto = ("prepare", "competition=auto", f"competition.source={source}", "folds.count=2")
+    assert command(*auto, f"competition.labels_patch={tmp_path / 'decisions.csv'}").code == 0
+    again = command(*auto)  # the other labels are told, and the fields stay
+    assert "fields as they were inferred before" in again.out
+    assert "labels_patch_sha256" in again.out + "".join(again.err)
+    (file,) = tmp_path.glob("data/*/inferred.json")
+    assert "labels_patch" not in file.read_text()
+
+
 @pytest.mark.parametrize(
     "words",
     [("competition.form=probabilities",), ("competition.form=ranking",

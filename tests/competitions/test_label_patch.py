@@ -141,6 +141,14 @@ def test_labels_of_clips_series_and_pieces_are_patched(
     assert "1 labels changed, 1 rows dropped, 0 kept" in caplog.text
 
 
+def test_files_of_a_command_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = config_of("competition=image_folder", "competition.source=x", "competition.labels_patch=a/b.csv",
+                       "folds.file=folds.csv")  # fmt: skip
+    assert config.competition.labels_patch == str(tmp_path / "a/b.csv")
+    assert config.folds.file == str(config.folds_file) == str(tmp_path / "folds.csv")
+
+
 def test_a_patch_of_segments_is_refused() -> None:
     with pytest.raises(
         UserError, match="labels_patch mends labels of whole items, not segments: mend those in the CSV"

@@ -181,13 +181,19 @@ def test_tables_from_outside_the_data_are_taken_along(config: Config, tmp_path: 
     folds, labels = tmp_path / "my folds.csv", tmp_path / "elsewhere/labels.csv"
     write_bytes(folds, b"id,fold\n")
     write_bytes(labels, b"file,label\n")
-    own = replace(config.competition, labels=str(labels), sample_submission="in_the_data.csv")
+    patch = tmp_path / "suspects.csv"
+    write_bytes(patch, b"id,suggested,decision\n")
+    own = replace(config.competition, labels=str(labels), sample_submission="in_the_data.csv",
+                  labels_patch=str(patch))  # fmt: skip
     mine = replace(config, folds=replace(config.folds, file=str(folds)), competition=own)
     run_command(mine)
     assert (bundle_dir(config) / "files/folds.file.csv").read_bytes() == folds.read_bytes()
     assert (bundle_dir(config) / "files/competition.labels.csv").read_bytes() == labels.read_bytes()
     assert "\"folds.file\": BUNDLE / 'files/folds.file.csv'," in last_cell(config)
     assert "\"competition.labels\": BUNDLE / 'files/competition.labels.csv'," in last_cell(config)
+    assert "\"competition.labels_patch\": BUNDLE / 'files/competition.labels_patch.csv'," in last_cell(config)
+    assert (bundle_dir(config) / "files/competition.labels_patch.csv").read_bytes() == patch.read_bytes()
+    assert portable(mine).competition.labels_patch is None
     assert "in_the_data.csv" not in last_cell(config)
     assert portable(mine).competition.labels is None
     assert portable(mine).competition.sample_submission == "in_the_data.csv"

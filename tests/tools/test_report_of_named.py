@@ -172,3 +172,10 @@ def test_a_blend_of_folders_and_what_python_cannot_say(place: Path, tmp_path: Pa
     for call, words in calls:
         with pytest.raises(UserError, match=words):
             call()
+
+
+def test_the_submission_of_a_run_needs_no_more_words(place: Path, command: Callable[..., Outcome]) -> None:
+    toys = run_in(place, "my toys")  # of three folds
+    done = command("submit", f"run={toys.name}")
+    assert done.code == 0, done.err
+    assert (place / f"submissions/{toys.name}.csv").exists()
