@@ -86,7 +86,7 @@ def table_cells(table: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
         out = row["cross_fitted"]
         scores = *map(format_score, (row["in_sample"]["score"], out["score"])), format_interval(*out["interval"])
         gains = *_gain_cells(row["over_equal_weights"]), *_gain_cells(row["over_best_run"])
-        lines.append((row["method"], *scores, f"{out['log_loss']:.4f}", *gains))
+        lines.append((row["method"], *scores, f"{out['log_loss']:z.4f}", *gains))
     return lines
 
 

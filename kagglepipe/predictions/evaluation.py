@@ -120,7 +120,7 @@ def format_summary(summary: Summary, name: str) -> str:
     parts = [
         f"{name} {format_score(summary['score'])} ({counted})",
         f"95 % interval {format_interval(*summary['interval'])}",
-        f"{loss} {summary['log_loss']:.4f}",
+        f"{loss} {summary['log_loss']:z.4f}",
         f"folds {format_score(summary['fold_mean'])} ± {format_score(summary['fold_sd'])}",
     ]
     return ", ".join(parts)

@@ -287,7 +287,7 @@ def slices(found: Predicted, rows: pd.DataFrame, metric: str) -> list[Any]:
     """Scores on slices of the rows by the table's metadata, the largest loss first; nothing where there are none."""
     own = rows[rows["split"] == "train"].drop_duplicates("id").set_index("id").reindex(found.oof["id"])
     scores = slice_scores(own, np.asarray(found.probs), found.truth, metric, np.asarray(found.decided))
-    cells = [(one["by"], one["value"], str(one["rows"]), f"{one['score']:z.4f}", f"{one['log_loss']:.4f}")
+    cells = [(one["by"], one["value"], str(one["rows"]), f"{one['score']:z.4f}", f"{one['log_loss']:z.4f}")
              for one in scores[:MOST_LISTED]]  # fmt: skip
     header = ("by", "value", "rows", metric, found.task.loss)
     return [Table("Slices by metadata, the largest loss first", header, cells)] if cells else []

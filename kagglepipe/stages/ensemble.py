@@ -171,8 +171,8 @@ def decide(
     singles = [make_candidate(stack[[number]], rows, "mean") for number in range(len(stack))]
     for name, single in zip(names, singles, strict=True):
         loss = row_losses(single.in_sample, rows.truth).mean()
-        found = (name, rows.metric, format_score(score_of(single, rows)), rows.task.loss, loss)
-        log.info("ensemble: member %s: %s %s, %s %.4f", *found)
+        found = (name, rows.metric, format_score(score_of(single, rows)), rows.task.loss, format_score(loss))
+        log.info("ensemble: member %s: %s %s, %s %s", *found)
     chosen, about = singles[0], {"dropped": list[str]()}
     if len(stack) > 1:
         chosen, about = choose_blend(options, stack, rows, names, singles)

@@ -295,8 +295,9 @@ class Loop:
         more = "" if self.metric in ("accuracy", "log_loss") else f", valid {self.metric} {format_score(score)}"
         left = min((self.options.epochs - epoch.epoch) * self.took, self.budget.left if self.budget else math.inf)
         log.info(
-            "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f%s, %.0f %ss/s%s",
-            self.name, epoch.epoch, self.options.epochs, epoch.train_loss, loss, accuracy, more, epoch.rate, self.unit,
+            "%s epoch %d/%d: train loss %s, valid loss %s, valid accuracy %.4f%s, %.0f %ss/s%s",
+            self.name, epoch.epoch, self.options.epochs, *map(format_score, (epoch.train_loss, loss)), accuracy, more,
+            epoch.rate, self.unit,
             f"; {left / 60:.0f} min left" if left > 60 else "",
         )  # fmt: skip
         best = best_epoch([*progress.history, epoch], self.metric)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kagglepipe.kaggle.ledger import four_digits
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.ensemble_table import table_cells
-from kagglepipe.predictions.evaluation import score_interval
+from kagglepipe.predictions.evaluation import Summary, format_summary, score_interval
 from kagglepipe.predictions.metrics import METRICS, fitting_metrics
 from kagglepipe.predictions.uncertainty import (
     accuracy_interval,
@@ -234,6 +234,9 @@ def test_a_number_that_rounds_to_zero_has_no_minus() -> None:
     assert format_difference(-0.00004, -0.00004, 0.00004) == "+0.0000 (+0.0000 to +0.0000)"
     assert format_interval(-0.00004, 0.5) == "0.0000-0.5000"
     assert four_digits("-4e-5") == "0.0000"
+    right = Summary(score=1.0, interval=(0.9, 1.0), correct=4, rows=4, log_loss=-math.log(1.0), fold_scores={0: 1.0},
+                    fold_mean=1.0, fold_sd=0.0)  # fmt: skip
+    assert "log loss 0.0000, " in format_summary(right, "accuracy")
     assert table_cells([tied(-4e-5)])[0][4:] == ("0.5000", "+0.0000 to +0.0000", "1", "+0.0000 to +0.0000", "1")
 
 
