@@ -42,7 +42,7 @@ def copies_of_siblings(inner: Mapping[str, AbstractSet[str]]) -> list[str]:
 
 
 def holder_of_training(items: Sequence[str], base: str, names: Sequence[str]) -> str | None:
-    """The one of sibling folders that holds class folders in a training folder, or the first of several equal ones.
+    """The sibling folder that holds class folders in a training folder, or the first of equal ones, or the original.
 
     base: the folder around them, "" or ending in `/`. None where none does, and where several differ.
 
@@ -54,8 +54,12 @@ def holder_of_training(items: Sequence[str], base: str, names: Sequence[str]) ->
     for item in items:
         name, *folders = item.removeprefix(base).split("/")[:-1] or [""]
         if item.startswith(base) and name in files:
-            files[name].add("/".join(item.removeprefix(f"{base}{name}/").split("/")))
+            files[name].add(item.removeprefix(f"{base}{name}/"))
             if any(split_of(folder) == "train" for folder in folders[:-1][:MAX_DEPTH]):
                 holding.add(name)
+    inner = {frozenset(file.split("/")[0] for file in own if "/" in file) for own in files.values()}
+    originals = [name for name in names if {"original", "color", "colour", "rgb"} & set(words_of(name))]
+    if len(names) > 1 and len(inner) == len(originals) == 1 and len(inner.pop()) > 1:  # the same classes in all forms
+        return originals[0]
     found = [name for name in names if name in holding]
     return found[0] if found and all(files[name] == files[found[0]] for name in found) else None

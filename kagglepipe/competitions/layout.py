@@ -276,7 +276,8 @@ def _no_classes(
         what += f"; {packed[0]} is packed: unpack it"
     or_names = "" if level.base else "; names that say the classes are read by competition.label_from='{label}_*'"
     column = "file" if competition.kind == "image" else "video"
-    tables = [file for file in files if file.lower().endswith(".csv") and not _is_for_submission(file)]
+    csvs = {file: PurePosixPath(file).name.lower() for file in files if file.lower().endswith(".csv")}
+    tables = [file for file, name in csvs.items() if not ("submission" in name or name.startswith(("sample", "test")))]
     table = f"labels.csv with {column},label"
     if tables:
         columns = f"'+competition.columns={{{column}: NAME, label: NAME}}'"
@@ -285,11 +286,6 @@ def _no_classes(
         f"found {len(classes)} class folders ({some}){what}: put each class into a folder of its own, or give "
         f"competition.labels={table}{or_names}"
     )
-
-
-def _is_for_submission(file: str) -> bool:
-    name = PurePosixPath(file).name.lower()
-    return name.startswith(("sample", "test")) or "submission" in name
 
 
 def _unlikeliness(file: str) -> tuple[bool, int, str]:

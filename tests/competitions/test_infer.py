@@ -1106,3 +1106,18 @@ def test_pictures_of_annotations_are_no_items_of_names(tmp_path: Path) -> None:
     found, rows = listed(files, tmp_path)
     assert found.fields["exclude"] == ["annotations/*"]
     assert rows["target"].value_counts().to_dict() == {"Bengal": 8, "yorkshire_terrier": 8}
+
+
+def test_of_forms_of_the_same_pictures_the_original_ones_are_taken(tmp_path: Path) -> None:
+    leaves = [
+        f"village/{form}/{kind}/{n}.jpg"
+        for form in ("color", "grayscale")
+        for kind in ("apple", "corn")
+        for n in range(6)
+    ]
+    _, rows = listed(imitations.media(leaves), tmp_path / "leaves")
+    assert rows.groupby("target")["path"].count().to_dict() == {"apple": 6, "corn": 6}
+    assert rows["path"].str.startswith("village/color/").all()
+    places = [f"{kind}/{place}/{n}.jpg" for kind in ("cats", "dogs") for place in ("in", "out") for n in range(6)]
+    _, rows = listed(imitations.media(places), tmp_path / "places")
+    assert rows["target"].value_counts().to_dict() == {"cats": 12, "dogs": 12}
