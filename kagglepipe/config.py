@@ -275,7 +275,7 @@ class Config(Options):
         """Augmentation policy of training in `mode`, `auto` resolved."""
         if self.augmentation.policy != "auto":
             return self.augmentation.policy
-        return (self.competition.augmentation if mode == "head" else None) or POLICY_OF_MODE[mode]
+        return self.competition.augmentation or POLICY_OF_MODE[mode]
 
 
 def hydra_string(value: str) -> str:

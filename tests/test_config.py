@@ -153,10 +153,10 @@ def test_every_policy_has_its_yaml_and_auto_is_settled_by_the_mode() -> None:
     assert none.augmentation_policy("head") == "none"
 
 
-def test_a_competition_may_have_a_policy_for_its_heads() -> None:
+def test_a_competition_may_have_a_policy() -> None:
     own = "competition.augmentation=resolution"
     policies = {mode: shaped(own).augmentation_policy(mode) for mode in POLICY_OF_MODE}
-    assert policies == {"head": "resolution", "finetune": "light"}
+    assert policies == {"head": "resolution", "finetune": "resolution"}
     assert shaped(own, "augmentation.policy=light").augmentation_policy("head") == "light"
 
 

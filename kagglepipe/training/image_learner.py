@@ -46,6 +46,7 @@ from kagglepipe.training.features import (
     stored_features,
 )
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter
+from kagglepipe.training.interpolation import interpolate, weights_of
 from kagglepipe.training.learner import FoldResult, LearnerOptions, PretrainedNetwork, Probs, Runtime, fit_runtime
 from kagglepipe.training.links import CLASSES, LINKS
 from kagglepipe.training.loop import FitRuntime, train_epochs
@@ -334,26 +335,36 @@ def fit(
 ) -> list[Epoch]:
     """Fine-tune `model` in place on the rows `train` (N,) of `images`, and return its history.
 
-    The weights of the epoch with the best score on the rows `valid` (M,) by `metric` stay. truth: of these rows; None:
+    The weights of the epoch with the best score on the rows `valid` (M,) by `metric` stay, or some between these and
+    those before, see `interpolate`. truth: of these rows; None:
     the labels of `images`. others: of the other labelled rows, for the plain decision. task: of the truth. unit: of
     numbers, if the labels are standardised. workers: processes of the data loader. With several ranks, each trains on
     its shard of every batch, and all end with the same weights.
     """
     on_gpu = model.head.weight.device.type == "cuda"
+    is_moved = options.interpolation != [1] and not options.from_scratch
+    start = weights_of(model) if is_moved else {}
     batches = ImageBatches(
         images, train, batch_size=options.batch_size, seed=seed, workers=workers, pinned=on_gpu,
         draw=order_of(train, images.labels[train], task, options),
     )  # fmt: skip
+
+    def evaluate_with(batch_size: int) -> tuple[float, float, float]:
+        return evaluate(
+            model, images, valid, precision, batch_size=batch_size, metric=metric, truth=truth, others=others,
+            task=task, unit=unit,
+        )  # fmt: skip
+
     with lost_workers(workers):  # torch raises the error in whatever is running
-        return train_epochs(
+        history = train_epochs(
             model, batches, make_optimiser(model, options), options=options, seed=seed, precision=precision, name=name,
-            unit="image", metric=metric, loss=loss, mixing=mixing_of(options, seed),
-            evaluate=lambda rows: evaluate(
-                model, images, valid, precision, batch_size=rows, metric=metric, truth=truth, others=others, task=task,
-                unit=unit,
-            ),
+            unit="image", metric=metric, loss=loss, mixing=mixing_of(options, seed), evaluate=evaluate_with,
             runtime=replace(runtime, rows_after=runtime.rows_after + len(valid)),
         )  # fmt: skip
+    if start:
+        size = runtime.micro_batch or options.batch_size
+        interpolate(model, start, options.interpolation, lambda: evaluate_with(size)[0], name)
+    return history
 
 
 def evaluate(

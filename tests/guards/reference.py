@@ -53,6 +53,7 @@ SERIES = ("competition=video_folder", f"competition.source='{SOURCES / 'series'}
           "competition.kind=series", "model=lstm", "sequences.steps=20", "sequences.lr=1e-2")  # fmt: skip
 TUNED = (
     "training=finetune",
+    "training.interpolation=[1]",
     "training.epochs=2",
     "training.batch_size=8",
     "training.lr=1e-3",
