@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,14 +120,13 @@ class InferenceBackend:
 
     def _compiled(self, model: Classifier) -> "CompiledModel":
         """Compile the network for OpenVINO, or load it from the cache."""
-        openvino = import_openvino()
         precision = {torch.bfloat16: "bf16"}.get(self.precision.dtype, "f32")
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        core = openvino.Core()
+        core = openvino_core()
         kept = self.cache_dir and self._file(model, f"{sha256(machine())[:8]}.openvino")
         if kept and kept.exists():
             try:
@@ -183,6 +182,17 @@ def import_openvino() -> Any:
         # at exit its handler closes the stream that was standard error at import
         absl.get_absl_handler().python_handler.setStream(sys.__stderr__)
     return openvino
+
+
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process.
+
+    Each core sets a stack for the signal handlers of its thread, and puts back the one before when it ends. Of two that
+    do not end in reverse order, that one is gone, and the next signal to Python (a child's end, after a data loader has
+    run) is the end of the process.
+    """
+    return import_openvino().Core()
 
 
 def machine() -> str:

@@ -224,3 +224,27 @@ def test_without_it_torch_does_the_work(model: Classifier, tmp_path: Path) -> No
 def test_it_is_for_processors_alone(model: Classifier) -> None:
     with pytest.raises(UserError, match="engine=openvino is for CPUs, not cuda: type device=cpu"):
         InferenceBackend(torch.device("cuda"), FLOAT32, "openvino").resolve(model)
+
+
+SIGNAL_AFTER_ENCODERS = """
+import os, signal
+import torch
+from kagglepipe.training.backends import InferenceBackend
+from tests.fitting import FLOAT32, network
+signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))  # as data loaders handle the end of a process
+encoders = [
+    InferenceBackend(torch.device("cpu"), FLOAT32, "openvino").encoder(network(name).eval())
+    for name in ("test_efficientnet", "test_resnet")
+]
+while encoders:
+    del encoders[0]  # the older one first
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@installed
+@pytest.mark.skipif(sys.platform != "linux", reason="stacks for signal handlers are set on Linux alone")
+def test_a_signal_after_encoders_have_ended_is_handled() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", SIGNAL_AFTER_ENCODERS], capture_output=True, text=True, cwd=root)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
