@@ -14,7 +14,7 @@ from kagglepipe.competitions.event_labels import outside_parts, with_event_times
 from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder
 from kagglepipe.competitions.group_names import with_named_groups
 from kagglepipe.competitions.item_tables import table_items
-from kagglepipe.competitions.label_tables import GIVEN, mend_repeated, read_items, with_files
+from kagglepipe.competitions.label_tables import GIVEN, item_cells, mend_repeated, read_items, with_all_tags, with_files
 from kagglepipe.competitions.labels import (
     absent_note,
     check_alike,
@@ -25,12 +25,10 @@ from kagglepipe.competitions.labels import (
 )
 from kagglepipe.competitions.metadata import join_metadata
 from kagglepipe.competitions.source import other_kind
-from kagglepipe.competitions.spreadsheet import read_cells
 from kagglepipe.competitions.table import check_outputs, item_ids, list_images
 from kagglepipe.competitions.targets import IN_COLUMNS, read_targets, spell_targets, target_names
 from kagglepipe.competitions.test_lists import read_tests, tables_of
 from kagglepipe.errors import UserError
-from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
@@ -114,15 +112,18 @@ def _from_tables(
     facts, left = join_metadata(_facts(items, labels, known, competition), all_files, competition, root)
     files, unlisted = _files(facts, labels, competition, known, asked)
     labels = labels.assign(video=labels["path"].map(dict(zip(files["path"], files["video"], strict=True))))
+    labels = with_all_tags(labels, competition, ["path", "start", "end"])
+    again = labels.duplicated(["path", "start", "end", "label"]) & (not competition.finds_segments)
     is_test = labels["video"].isin(files.loc[files["split"] == "test", "video"])
     unlabelled = (files["split"] == "train") & ~files["video"].isin(labels["video"])
     taken = f": taken as {competition.background} from start to end"
     counts = {
         f"rows of {competition.labels} have no label yet and were passed over": empty,
+        f"rows of {competition.labels} have an item once more, with the same label or all its tags": again,
         f"labels of {competition.labels} are of videos to classify, and were not looked at": is_test,
         f"videos to train on have no label{taken if competition.finds_segments else ' and were left out'}": unlabelled,
     }
-    labels = labels[~is_test]
+    labels = labels[~is_test & ~again]
     unannotated = outside_parts(labels, competition.bounds, str(competition.labels))
     no_class = [competition.background, *competition.ignore_labels, *competition.bounds]
     labels = labels[~(labels["label"].isin(no_class) & competition.finds_segments)]
@@ -199,7 +200,7 @@ def _check_unique(files: pd.DataFrame) -> None:
 
 def _check_columns(root: Path, competition: CompetitionOptions, tables: Mapping[str, str]) -> None:
     """Raises UserError for a column of `competition.columns` that none of the CSVs has."""
-    found = [column for file in tables.values() for column in read_cells(root / expanded(file))[1]]
+    found = [column for file in tables.values() for column in item_cells(root, file, competition)[1]]
     known = {column.casefold() for column in found}
     for ours in (*SEGMENT_COLUMNS, *(GIVEN if competition.metadata is None else ())):
         theirs = competition.columns.get(ours)

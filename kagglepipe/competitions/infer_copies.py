@@ -112,7 +112,7 @@ def _ambiguous_shelves(media: Sequence[str], cells: Iterable[str]) -> list[str]:
         shelves = {_shelf(file) for file in names.all(cell)} - set(dropped)
         if len(shelves) > 1:
             best = min(shelves, key=lambda shelf: _unlikeliness(shelf, sizes[shelf]))
-            others = sorted(shelf for shelf in shelves if shelf[1] != best[1] or _is_called_copy(shelf))
+            others = sorted(shelf for shelf in shelves if _is_copy_of(shelf, best))
             dropped |= dict.fromkeys(others)
     return [f"{folder}/*{suffix}" if folder != "." else f"*{suffix}" for folder, suffix in dropped]
 
@@ -123,6 +123,13 @@ def _shelf(file: str) -> Shelf:
 
 def _is_called_copy(shelf: Shelf) -> bool:
     return bool({word for part in shelf[0].split("/") for word in (*words_of(part), part.lower())} & COPY_WORDS)
+
+
+def _is_copy_of(shelf: Shelf, best: Shelf) -> bool:
+    """Whether a shelf has another format, is called as copies are, or as a split and more: TrainDotted beside Train."""
+    name, bare = name_of(shelf[0]), name_of(best[0])
+    is_more = split_of(bare) is not None and split_of(name) is None and words_of(name)[:1] == words_of(bare)[:1]
+    return shelf[1] != best[1] or is_more or _is_called_copy(shelf)
 
 
 def _unlikeliness(shelf: Shelf, size: int) -> tuple[bool, int, int, int, str]:

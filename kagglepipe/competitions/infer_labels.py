@@ -26,6 +26,7 @@ from kagglepipe.competitions.infer_sources import (
     Names,
     Sources,
     find_named,
+    has_own_labels,
     is_test,
     series_key,
 )
@@ -75,7 +76,10 @@ def find_labels(sources: Sources, names: Names) -> Labels | None:
         return _in_table(sources, find_named(sources.tables, "labels", path), names, is_given=True)
     if sources.items is not None and sources.holds_pixels:
         return _in_table(sources, sources.items, names, is_given=True)
-    tables = [table for table in sources.tables if not table.is_sample and table is not sources.items]
+    items, sample = sources.items, sources.sample
+    if items is not None and sample is not None and has_own_labels(items, sample):
+        return _in_table(sources, items, names)
+    tables = [table for table in sources.tables if not table.is_sample and table is not items]
     found = [labels for table in tables if (labels := _in_table(sources, table, names))]
     given = sources.given_column("label") or sources.given_column("labels")
     if given and not found:
@@ -112,7 +116,7 @@ def _in_table(sources: Sources, table: SourceTable, names: Names, *, is_given: b
     if (item := sources.given_column("item")) is not None:
         item = table.find(item)
     elif sources.items is not None and not sources.holds_pixels:
-        item = series_key(sources.items, [sources.items, table])
+        item = series_key(sources.items, [one for one in (sources.items, table, sources.sample) if one is not None])
     elif not sources.holds_pixels:
         first = sources.sample.columns[0] if sources.sample else None
         item = names.column(table, first)

@@ -20,6 +20,7 @@ AS_SERIES = (
     "series, and their classes into a second CSV with that column"
 )
 AS_FILES = "write each as FOLDER/ID.png, or as an array of uint8 or uint16 (H, W, C) FOLDER/ID.npy"
+NUMBERS = re.compile(r"(?<![\w.])-?\d[\d.eE+-]*(?![\w.])")  # in a cell
 FEATURES = 8  # columns of numbers that make a table one of features
 
 
@@ -27,12 +28,12 @@ def no_items(root: Path, files: Sequence[str], tables: Sequence[SourceTable]) ->
     """The error for a source without media or tables of items, which says what its tables hold instead."""
     for table in sorted((one for one in tables if not one.is_sample), key=lambda one: one.split == "test"):
         names = [str(name) for name in table.rows.columns]
-        are_lists = table.rows.head(3).map(lambda cell: cell.startswith("[") and cell.count(",") >= MIN_PIXELS).all()
+        are_lists = table.rows.head(3).map(lambda cell: len(NUMBERS.findall(cell)) >= MIN_PIXELS).all()
         lists = list(table.rows.columns[are_lists])
         if lists:
             return UserError(
                 f"{table.path} holds images or series as lists of numbers in {first_three(lists)}, which are not read: "
-                f"{AS_FILES}, and the other columns as a CSV"
+                f"{AS_FILES}, and the other columns as a CSV; a column called pixels may have grey squares, with blanks"
             )
         if len(names) > 1 and all(NUMBER.fullmatch(name) for name in names):
             is_square = any(pixel_columns([str(n) for n in range(len(names) - one)]) for one in (0, 1))

@@ -222,12 +222,12 @@ def find_items(tables: Sequence[SourceTable], given: Mapping[str, Any]) -> Sourc
     """Find the table that holds the training items, where no media lie in the source; None without one."""
     if (named := given.get("items")) is not None:
         return find_named(tables, "items", named)
-    tables = sorted(
+    train = sorted(
         (table for table in tables if not table.is_sample and table.split != "test"),
         key=lambda table: (table.split != "train", -len(table.rows)),
     )
-    pixels = [table for table in tables if pixel_columns(table.columns)]
-    long = [table for table in tables if series_key(table, tables)]
+    pixels = [table for table in train if pixel_columns(table.columns)]
+    long = [table for table in train if series_key(table, tables)]
     return next(iter(pixels + long), None)
 
 
@@ -242,8 +242,10 @@ def find_named(tables: Sequence[SourceTable], option: str, name: str) -> SourceT
 
 
 def series_key(table: SourceTable, tables: Sequence[SourceTable]) -> str | None:
-    """The column of a table of series that repeats there; another table labels them, a row each, or events in them."""
+    """The column of a table of series that repeats there; its rows, or another table, label them or have events."""
     others = [other for other in tables if other is not table]
+    if asked := [other for other in others if other.is_sample and has_own_labels(table, other)]:
+        return asked[0].columns[0]
     for name in table.columns:
         values = table.rows[name].map(as_number)
         if len(values) >= 2 * values.nunique() and (values.nunique() > 1 or not table.is_whole):
@@ -252,6 +254,15 @@ def series_key(table: SourceTable, tables: Sequence[SourceTable]) -> str | None:
             if any(values.isin(set(key.map(as_number))).mean() >= LABELLED_SHARE for key in keys):
                 return name
     return None
+
+
+def has_own_labels(series: SourceTable, sample: SourceTable) -> bool:
+    """Whether a table of series has what a sample submission asks for in its rows, the same in all rows of a series."""
+    asked = sample.columns
+    if len(asked) < 2 or not set(asked) <= set(series.columns):
+        return False
+    keys, pairs = series.rows[asked[0]], series.rows[asked].drop_duplicates()
+    return len(keys) >= 2 * keys.nunique() == 2 * len(pairs)
 
 
 def _has_events_of(series: SourceTable, table: SourceTable) -> bool:

@@ -17,6 +17,7 @@ from kagglepipe.competitions.infer_tags import are_repeated_items, long_separato
 from kagglepipe.competitions.labels import WHOLE, sort_classes
 from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.competitions.targets import as_flags
+from kagglepipe.competitions.timed_columns import ENDS, STARTS
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
@@ -34,7 +35,7 @@ ROWS_A_CLASS = 5  # of more numbers than that
 CLASS_WORDS = {"label", "class", "category", "species", "id", "identity", "individual", "target", "landmark"}
 MEASURES = {"age", "boneage", "count", "counts", "number", "price", "weight", "height", "length", "width", "area",
             "volume", "angle", "steering", "temperature", "humidity", "yield", "biomass", "percent", "percentage",
-            "calories", "popularity", "distance", "depth", "speed"}  # fmt: skip
+            "calories", "popularity", "num", "total", "distance", "depth", "speed"}  # fmt: skip
 ORDERS = {"diagnosis", "grade", "level", "severity", "rating", "stars", "score", "stage"}
 LEAST_GRADES, MOST_GRADES = 3, 20
 ANSWERS = 3  # words of a cell that are several answers, whatever they are
@@ -117,7 +118,8 @@ def _of_cells(sources: Sources, table: SourceTable, column: str, item: str | Non
     values = table.cells(column)
     some = first_three(values.unique())
     separator = tag_separator(values, column)
-    is_long = item is not None and sources.kind == "image" and are_repeated_items(table, item, column)
+    is_piece = sources.kind != "image" and table.find(*STARTS) and table.find(*ENDS)
+    is_long = item is not None and not is_piece and are_repeated_items(table, item, column)
     tags = tags_of(values, separator or " ") if separator or is_long else []
     check_answers(sources, tags, set(values))
     if separator:
@@ -184,7 +186,7 @@ def _are_measurements(values: "pd.Series[str]", column: str, sources: Sources) -
 def are_many_numbers(task: Task, column: str) -> bool:
     """Whether the classes of a column are so many whole numbers that they might be measured."""
     numbers = pd.to_numeric(pd.Series(list(task.names), dtype=str), errors="coerce")
-    is_whole = bool(numbers.notna().all()) and len(numbers) > MANY_NUMBERS
+    is_whole = bool(numbers.notna().all()) and len(numbers) > MANY_MEASURED
     return task.name == "multiclass" and is_whole and not CLASS_WORDS & column_words(column)
 
 

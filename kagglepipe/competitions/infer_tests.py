@@ -123,6 +123,12 @@ def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: S
             (name for name in table.columns if ids.isin(set(table.rows[name])).mean() >= FIT_SHARE), None
         )
         if item and column:
+            if not table.cells(item).is_unique and table.cells(column).is_unique:
+                raise UserError(
+                    f"{table.path} has several rows of an item, with an id in {column} each ({first_three(ids)}), and "
+                    "one answer an item is written: competition.sample_submission=null trains without it, on the "
+                    "column of '+competition.columns={label: NAME}', or all tags of {labels: [NAME,NAME]}"
+                )
             found.set("test", table.path, "lists the items to classify, with their ids")
             _set_id_column(found, sources, [table, *([labels] if labels else [])], column)
             return

@@ -87,10 +87,12 @@ def asked_form(sources: Sources) -> str | None:
     answers = {target.casefold() for target in sources.targets}
     if answers & set(STARTS) and answers & set(ENDS):
         return "segments"
-    if sources.kind == "video" and (frames := answers & set(FRAMES)) and answers & set(SCORES):
+    frames, parts = sorted(answers & set(FRAMES)), [name for name in answers if name.endswith("_ms")]
+    if sources.kind in ("video", "audio") and (frames or parts) and answers & set(SCORES):
         raise UserError(
-            f"the sample submission asks for {first_three(sorted(frames))}, and times are seconds here, not frames: "
-            "divide those of labels and sample submission by the frame rate, in a column time, or start and end"
+            f"the sample submission asks for {first_three(frames or parts)}, and times are seconds here: divide those "
+            f"of labels and sample submission by {'the frame rate' if frames else '1000'}, in a column time, or start "
+            "and end"
         )
     return "events" if answers & set(TIMES) and len(answers) > 1 else None
 
@@ -209,7 +211,8 @@ def set_times(found: Inference, sources: Sources) -> None:
     table = items or next(csvs, None)
     if table is None or has_time(table.columns) or "time" in (sources.given.get("columns") or {}):
         return
-    if counter := counter_column(table.rows, columns.get("item") if items else None):
+    counter = counter_column(table.rows, columns.get("item") if items else None)
+    if counter and columns.get("time", counter) == counter:
         why = found.reasons.get("columns", "")
         found.set("columns", {**columns, "time": counter}, f"{why}{'; ' * bool(why)}{counter} numbers the samples")
         found.set("unit", "samples", f"{counter} counts them")

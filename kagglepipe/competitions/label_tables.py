@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import FileNames, read_splits
+from kagglepipe.competitions.filenames import FileNames, find_table, read_splits
+from kagglepipe.competitions.item_tables import read_columns, read_header
 from kagglepipe.competitions.labels import check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
@@ -32,7 +33,7 @@ def read_items(
     path = root / expanded(file or name)
     if not path.is_file():
         raise UserError(f"there is no {path}{_advice(competition, name)}")
-    cells = by_item(read_cells(path), path, competition)
+    cells = by_item(item_cells(root, file or name, competition), path, competition)
     columns = {item: item_column(competition, cells.header, item)}
     times = ("time",) if competition.finds_events else ("start", "end")
     ours = ("label", *GIVEN, *(times if item == "video" else ()))
@@ -59,6 +60,18 @@ def read_items(
         check_ids(table["id"], name, competition)
     table["split"], notes = read_splits(table, name, competition.column("split"))
     return table, [*notes, *flags]
+
+
+def item_cells(root: Path, file: str, competition: CompetitionOptions) -> Cells:
+    """Read the cells of a table about items; of one of all series, whose rows repeat them, a row for those alike."""
+    path = root / expanded(file)
+    if competition.finds_segments or competition.items is None or file != find_table(competition.items, [file]):
+        return read_cells(path)
+    ours = competition.columns_read(("item", "label", "group", "split", "fold", "id"))
+    wanted = {*ours.values(), *competition.columns.get("labels", ())}
+    columns = [name for name in read_header(path)[1] if name in wanted]
+    rows = read_columns(path, columns).apply(lambda cells: cells.str.strip()).drop_duplicates()
+    return Cells(",", columns, {int(row) + 2: list(cells) for row, *cells in rows.itertuples(name=None)})
 
 
 def _group_flags(table: pd.DataFrame, cells: Cells, competition: CompetitionOptions, name: str) -> list[str]:
@@ -152,13 +165,13 @@ def _advice(competition: CompetitionOptions, name: str) -> str:
     return f": add it, or type where it is, as competition.{option}=PATH, absolute or seen from competition.source"
 
 
-def with_all_tags(labels: pd.DataFrame, competition: CompetitionOptions) -> pd.DataFrame:
-    """The labels where each row of a path has the tags of all its rows; those of another task as they are."""
+def with_all_tags(labels: pd.DataFrame, competition: CompetitionOptions, unit: list[str]) -> pd.DataFrame:
+    """The labels where each row has the tags of all rows alike in the columns `unit`; of another task as they are."""
     if competition.task != "multilabel":
         return labels
     separator = tag_separator(competition)
     return labels.assign(
-        label=labels.groupby("path")["label"].transform(lambda tags: separator.join(dict.fromkeys(tags)))
+        label=labels.groupby(unit, dropna=False)["label"].transform(lambda tags: separator.join(dict.fromkeys(tags)))
     )
 
 

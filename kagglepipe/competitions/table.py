@@ -231,7 +231,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
         asked = pd.DataFrame({"path": [file for file in pictures_of(others) if in_test_folder(file, test)]}, dtype=str)
     names = FileNames(others, last=set(asked["path"]), suffixes=IMAGES)
     labels, missing = with_files(labels, names, "file", name, competition)
-    known, repeated = one_row_a_file(with_all_tags(labels, competition), name, competition)
+    known, repeated = one_row_a_file(with_all_tags(labels, competition, ["path"]), name, competition)
     known, without = join_metadata(known, files, competition, root)
     is_test = known["path"].isin(asked["path"]) | (known["split"] == "test")
     train, unlabelled = with_labels(known[~is_test], name, competition)

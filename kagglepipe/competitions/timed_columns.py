@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-TIMES = ("time", "timestamp", "time_s", "seconds", "second", "sec", "t", "moment", "step")
+TIMES = ("time", "timestamp", "time_s", "seconds", "second", "sec", "t", "moment", "step", "onset", "time_ms")
 STARTS = ("start", "begin", "onset", "start_time", "t_start", "start_s")
 ENDS = ("end", "stop", "offset", "end_time", "t_end", "end_s")
 SCORES = ("score", "confidence", "probability", "prob", "conf")

@@ -95,8 +95,7 @@ def clip_rows(catalogue: Catalogue) -> pd.DataFrame:
     ]
     if twice := [name for name, times in Counter(labels["id"]).items() if times > 1]:
         raise UserError(
-            f"{twice[0]} has more than one label: keep one of them, or write all into one cell and type "
-            "competition.task=multilabel"
+            f"{twice[0]} has more than one label: keep one of them, or type competition.task=multilabel if it has all"
         )
     train = catalogue.files[catalogue.files["split"] == "train"].merge(labels, on="video")
     test = catalogue.files[catalogue.files["split"] == "test"].assign(start=np.nan, end=np.nan, label=None)

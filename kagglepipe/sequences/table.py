@@ -8,7 +8,7 @@ the rest has tables of its own.
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -221,7 +221,7 @@ def look_at_items(
     if not items:
         raise UserError(f"no file can be used: {first_with_count(bad)}; see competition.source")
     if competition.kind == "series":
-        items = alike([name["path"] for name in names], items)
+        items = alike([name["path"] for name in names], items, set(files["path"][files["split"] == "test"]))
     return pd.DataFrame([{**name, **vars(item)} for name, item in zip(names, items, strict=True)]), bad
 
 
@@ -348,8 +348,9 @@ def numbers_classes(files: Sequence[tuple[float, Sequence[str]]]) -> bool:
     return is_whole and len(sizes) == 1 and 1 < len(pairs) < len(files)
 
 
-def alike(paths: list[str], items: list[Item]) -> list[Item]:
-    """Reduce the series to the channels that are read of them: those that most files of a type have, by name.
+def alike(paths: list[str], items: list[Item], asked: Collection[str] = ()) -> list[Item]:
+    """Reduce the series to the channels that are read of them: those that most files of a type have, by name, but for
+    those that none of the files to classify (`asked`) has.
 
     The order is that of the first such file. A column more is left out and listed in `repairs`.
     Raises UserError for a file that lacks a channel, or that has another number of them.
@@ -358,7 +359,9 @@ def alike(paths: list[str], items: list[Item]) -> list[Item]:
     for kind in {item.format for item in items}:
         names = [item.channels for item in items if item.format == kind]
         most = Counter(map(frozenset, names)).most_common(1)[0][0]
-        usual[kind] = next(one for one in names if frozenset(one) == most)
+        tests = [one.channels for path, one in zip(paths, items, strict=True) if path in asked and one.format == kind]
+        there = {name for own in tests for name in own} & most or most
+        usual[kind] = tuple(name for name in next(one for one in names if frozenset(one) == most) if name in there)
     found = [as_usual(path, item, usual[item.format]) for path, item in zip(paths, items, strict=True)]
     width = Counter(item.width for item in found).most_common(1)[0][0]
     odd = [(path, item) for path, item in zip(paths, found, strict=True) if item.width != width]
@@ -382,7 +385,7 @@ def as_usual(path: str, item: Item, usual: tuple[str, ...]) -> Item:
             f"{path} has no {what} {missing[0]}, which most files have, only {own}; rename it, or remove the file"
         )
     extra = [name for name in item.channels if name not in usual]
-    left_out = [f"columns left out, since most files lack them: {', '.join(extra)}"] if extra else []
+    left_out = [f"columns left out, since most files or all tests lack them: {', '.join(extra)}"] if extra else []
     reading = f"columns {', '.join(usual)}"
     return replace(item, channels=usual, width=len(usual), reading=reading, repairs=(*item.repairs, *left_out))
 

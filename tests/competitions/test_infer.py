@@ -1121,3 +1121,102 @@ def test_of_forms_of_the_same_pictures_the_original_ones_are_taken(tmp_path: Pat
     places = [f"{kind}/{place}/{n}.jpg" for kind in ("cats", "dogs") for place in ("in", "out") for n in range(6)]
     _, rows = listed(imitations.media(places), tmp_path / "places")
     assert rows["target"].value_counts().to_dict() == {"cats": 12, "dogs": 12}
+
+
+def test_series_whose_rows_have_their_labels_are_labelled_by_them(tmp_path: Path) -> None:
+    """A table of people beside it, which labels no series, is not taken for the labels."""
+    rows = [
+        (f"SEQ_{n:02d}_{k}", f"SEQ_{n:02d}", k, f"S{n // 4}", ("rest", "move")[k > 4], ["wave", "text", "call"][n % 3])
+        for n in range(24)
+        for k in range(9)
+    ]
+    columns = "row_id,sequence_id,sequence_counter,subject"
+    files = {
+        "train.csv": imitations.csv(f"{columns},phase,gesture,acc_x", [(*row, n % 7) for n, row in enumerate(rows)]),
+        "test.csv": imitations.csv(f"{columns},acc_x", [(*row[:4], 1) for row in TESTED_ROWS]),
+        "people.csv": imitations.csv("subject,sex,height_cm", [(f"S{n}", n % 2, 170.5 + n) for n in range(6)]),
+        "sample_submission.csv": imitations.csv("sequence_id,gesture", [("T0", "wave"), ("T1", "wave")]),
+    }
+    fields = inferred(files, tmp_path).fields
+    assert (fields["items"], fields["labels"], fields["test"], fields["metric"]) == (
+        "train.csv", "train.csv", "test.csv", "accuracy",
+    )  # fmt: skip
+    assert fields["columns"] == {
+        "item": "sequence_id", "label": "gesture", "group": "subject", "time": "sequence_counter"
+    }  # fmt: skip
+    found = list_items(sorted(files), CompetitionOptions(**fields), tmp_path)
+    assert found.classes == ["call", "text", "wave"]
+    assert found.labels["video"].tolist() == [f"SEQ_{n:02d}" for n in range(24)]
+    assert found.files.groupby("split").size().to_dict() == {"test": 2, "train": 24}
+    assert found.files["group"][found.files["split"] == "train"].nunique() == 6
+
+
+TESTED_ROWS = [(f"T{n}_{k}", f"T{n}", k, f"S{n + 90}") for n in range(2) for k in range(9)]
+
+
+def test_several_rows_of_a_sound_are_its_tags(tmp_path: Path) -> None:
+    rows = [(one, tag) for n, one in enumerate(imitations.TRAIN) for tag in ((n % 3, 3), (n % 3,))[n % 2]]
+    files = {
+        **imitations.media([f"train/{one}.wav" for one in imitations.TRAIN]),
+        **imitations.media([f"test/{one}.wav" for one in imitations.TEST]),
+        "train_tp.csv": imitations.csv("recording_id,species_id", rows),
+        "sample_submission.csv": imitations.csv(
+            "recording_id,s0,s1,s2,s3", [(one, *"0000") for one in imitations.TEST]
+        ),
+    }
+    fields = inferred(files, tmp_path).fields
+    assert (fields["task"], fields["form"], fields["metric"]) == ("multilabel", "probabilities", "roc_auc")
+    found = list_items(sorted(files), CompetitionOptions(**fields), tmp_path)
+    assert dict(zip(found.labels["video"], found.labels["label"], strict=True)) == {
+        one: (f"{n % 3}|3", f"{n % 3}")[n % 2] for n, one in enumerate(imitations.TRAIN)
+    }
+    assert "10 rows of train_tp.csv have an item once more, with the same label or all its tags" in found.notes
+
+
+def test_a_folder_called_as_the_training_folder_and_more_is_a_copy(tmp_path: Path) -> None:
+    files = {
+        **imitations.media(f"{folder}/{n}.jpg" for folder in ("Train", "TrainDotted") for n in range(20)),
+        **imitations.media(f"Test/{n}.jpg" for n in range(6)),
+        "Train/train.csv": imitations.csv("train_id,males,pups", [(n, n % 7, n % 4) for n in range(20)]),
+        "sample_submission.csv": imitations.csv("test_id,males,pups", [(n, 0, 0) for n in range(6)]),
+    }
+    found = inferred(files, tmp_path)
+    assert found.fields["exclude"] == ["TrainDotted/*.jpg"]
+    listing = list_images(
+        [file for file in sorted(files) if not is_excluded(file, found.fields["exclude"])],
+        CompetitionOptions(**found.fields),
+        tmp_path,
+    )
+    assert listing.rows["path"].str.split("/").str[0].value_counts().to_dict() == {"Train": 20, "Test": 6}
+
+
+@pytest.mark.parametrize("name", ["NumFlowers", "blobs"])
+def test_counts_are_numbers_or_said_to_be_taken_for_classes(name: str, tmp_path: Path) -> None:
+    counts = [str(n) for n in (0, 0, 0, *range(14))]
+    found = inferred(
+        imitations.flat("train/{}.png", "test/{}.png", "train.csv", f"id,{name}", counts, f"id,{name}", "0"), tmp_path
+    )
+    said = [note for note in found.notes if "14 whole numbers of blobs were taken for classes" in note]
+    assert (found.fields.get("task"), bool(said)) == {"NumFlowers": ("regression", False), "blobs": (None, True)}[name]
+
+
+def test_several_ids_of_an_item_are_refused_before_any_work(tmp_path: Path) -> None:
+    parts = ("root", "vowel")
+    files = {
+        **imitations.media([f"train/a{n}.png" for n in range(12)] + [f"test/b{n}.png" for n in range(5)]),
+        "train.csv": imitations.csv("image_id,root,vowel", [(f"a{n}", n % 3, n % 2) for n in range(12)]),
+        "test.csv": imitations.csv(
+            "image_id,row_id,component", [(f"b{n}", f"b{n}_{p}", p) for n in range(5) for p in parts]
+        ),
+        "sample_submission.csv": imitations.csv("row_id,target", [(f"b{n}_{p}", 0) for n in range(5) for p in parts]),
+    }
+    with pytest.raises(UserError, match=r"test.csv has several rows of an item, with an id in row_id each \(b0_root"):
+        inferred(files, tmp_path)
+    assert inferred(files, tmp_path, sample_submission=None, columns={"label": "root"}).fields["form"] == "name"
+
+
+def test_pixels_in_a_cell_of_another_name_are_named(tmp_path: Path) -> None:
+    cell = " ".join(str(n) for n in range(64))
+    files = {"training.csv": imitations.csv("eye_x,Image", [(1.5, cell), (2.5, cell)])}
+    with pytest.raises(UserError, match=r"training.csv holds images or series as lists of numbers in Image.*pixels"):
+        inferred(files, tmp_path)

@@ -76,8 +76,22 @@ def test_pieces_stay_pieces_where_a_class_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_frames_are_refused_with_what_to_divide(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="asks for frame, and times are seconds here, not frames: divide those of"):
+    with pytest.raises(UserError, match="asks for frame, and times are seconds here: divide those of"):
         inferred(football("video_id,frame,event,confidence"), tmp_path)
+
+
+def test_milliseconds_are_refused_with_what_to_divide_and_read_as_the_unit_of_a_series(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"asks for time_ms, and times are seconds here: .* submission by 1000"):
+        inferred(football("video_id,time_ms,event,confidence"), tmp_path / "video")
+    series = {f"{part}/s{n}.csv": csv("time_ms,x", [(20 * k, k) for k in range(90)]) for part, ns in (
+        ("train", range(4)), ("test", range(4, 6))) for n in ns}  # fmt: skip
+    events = [(f"s{n}", 20 * k, "peak") for n in range(4) for k in (10, 50)]
+    files = series | {
+        "events.csv": csv("series_id,time_ms,event", events),
+        "sample_submission.csv": csv("series_id,time_ms,event,score", [("s4", 0, "peak", 0.5)]),
+    }
+    _, competition = inferred(files, tmp_path / "series")
+    assert (competition.form, competition.columns["time"], competition.event_width) == ("events", "time_ms", 27.0)
 
 
 def test_events_without_a_table_of_their_times_are_refused_with_the_columns(tmp_path: Path) -> None:

@@ -520,7 +520,9 @@ def test_columns_are_read_in_the_order_of_the_first_file_that_has_the_usual_ones
     assert first == item(("b", "a"))
     assert second == replace(item(("b", "a")), reading="columns b, a")
     assert (third.channels, third.width, third.reading) == (("b", "a"), 2, "columns b, a")
-    assert third.repairs == ("columns left out, since most files lack them: c",)
+    assert third.repairs == ("columns left out, since most files or all tests lack them: c",)
+    train, asked = alike(["1.csv", "2.csv"], [item(("a", "phase")), item(("a",), width=1)], {"2.csv"})
+    assert (train.channels, train.width, asked.channels) == (("a",), 1, ("a",))  # phase is known in training alone
 
 
 def test_arrays_are_matched_by_name_and_files_without_names_by_their_number_of_channels() -> None:
