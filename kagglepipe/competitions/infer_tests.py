@@ -126,8 +126,7 @@ def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: S
             if not table.cells(item).is_unique and table.cells(column).is_unique:
                 raise UserError(
                     f"{table.path} has several rows of an item, with an id in {column} each ({first_three(ids)}), and "
-                    "one answer an item is written: competition.sample_submission=null trains without it, on the "
-                    "column of '+competition.columns={label: NAME}', or all tags of {labels: [NAME,NAME]}"
+                    "one is answered: competition.sample_submission=null trains on '+competition.columns={label: NAME}'"
                 )
             found.set("test", table.path, "lists the items to classify, with their ids")
             _set_id_column(found, sources, [table, *([labels] if labels else [])], column)

@@ -21,16 +21,7 @@ from kagglepipe.competitions.infer_tasks import Task
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.series_columns import counter_column, has_time
 from kagglepipe.competitions.source_tables import SourceTable, read_source_table
-from kagglepipe.competitions.timed_columns import (
-    ENDS,
-    EVENTS,
-    FRAMES,
-    SCORES,
-    SEGMENTS,
-    STARTS,
-    TIMES,
-    timed_columns,
-)
+from kagglepipe.competitions.timed_columns import ENDS, EVENTS, FRAMES, SCORES, SEGMENTS, STARTS, TIMES, timed_columns
 from kagglepipe.errors import UserError
 from kagglepipe.options import EVENT_SCORE, SEGMENT_SCORES
 from kagglepipe.text import first_three
@@ -91,8 +82,7 @@ def asked_form(sources: Sources) -> str | None:
     if sources.kind in ("video", "audio") and (frames or parts) and answers & set(SCORES):
         raise UserError(
             f"the sample submission asks for {first_three(frames or parts)}, and times are seconds here: divide those "
-            f"of labels and sample submission by {'the frame rate' if frames else '1000'}, in a column time, or start "
-            "and end"
+            f"of labels and sample submission by {'the frame rate' if frames else '1000'}, as time, or start and end"
         )
     return "events" if answers & set(TIMES) and len(answers) > 1 else None
 

@@ -44,15 +44,7 @@ from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.cache import PixelWriter, cache_writer
-from kagglepipe.images.decode import (
-    DECODER,
-    DECODER_BY_DEPTH,
-    ImageError,
-    ImageInfo,
-    Pixels,
-    decode_picture,
-    inspect,
-)
+from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, ImageError, ImageInfo, Pixels, decode_picture, inspect
 from kagglepipe.images.depth import estimate_used_bits
 from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.options import CompetitionOptions, PrepareOptions
