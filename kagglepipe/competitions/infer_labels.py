@@ -30,7 +30,7 @@ from kagglepipe.competitions.infer_sources import (
     is_test,
     series_key,
 )
-from kagglepipe.competitions.infer_tasks import MEASURES, Task, are_many_numbers, column_words, find_task
+from kagglepipe.competitions.infer_tasks import MEASURES, Task, are_many_numbers, column_words, find_task, may_be_order
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.labels import WHOLE
 from kagglepipe.competitions.layout import FolderIndex, guess_layout, is_document
@@ -263,6 +263,8 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task
     ours |= unread_columns(found, sources, table, ours)
     found.set("columns", ours, f"the labels are {', '.join(columns[:4])}: {labels.why}")
     note_few_groups(found, sources, table, [item, *columns])
+    if "task" not in sources.given and may_be_order(task, columns[0]):
+        found.notes.append(f"{columns[0]} may be an order that is not 0 to K - 1: competition.task=ordinal takes it so")
     if are_many_numbers(task, columns[0]):
         found.notes.append(
             f"the {len(task.names)} whole numbers of {columns[0]} were taken for classes: competition.task=regression "

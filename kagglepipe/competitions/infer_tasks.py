@@ -28,6 +28,7 @@ METRIC_TASKS = {
     "r2": "regression", "kl_divergence": "regression",
 }  # fmt: skip
 RANKS = re.compile(r"map_([1-9]\d*)")  # mean average precision at k
+TAGS = {f"competition.metric={name}" for name, task in METRIC_TASKS.items() if task == "multilabel"}
 MOSTLY = 0.95  # share of numbers in a column that is of numbers, but for cells to be mended
 MANY_NUMBERS = 20  # different whole numbers that may be classes in any case
 MANY_MEASURED = 10  # and that of a column of MEASURES
@@ -67,6 +68,11 @@ def find_task(sources: Sources, table: SourceTable, columns: Sequence[str], item
     column = columns[0]
     labels = table.rows[column]
     found = _of_cells(sources, table, column, item) if typed is None else typed
+    if typed and typed.why in TAGS and _are_measurements(labels[labels != ""], column, sources):
+        raise UserError(
+            f"column {column} of {table.path} has the numbers {first_three(labels.unique())}, and {typed.why} is of "
+            "tags: type competition.metric=rmse, or another column as '+competition.columns={label: NAME}'"
+        )
     if found.name == "regression":
         _check_numbers(labels[labels != ""], f"column {column} of {table.path}", found)
         return Task(found.name, found.why, labels, [column])
@@ -188,6 +194,12 @@ def are_many_numbers(task: Task, column: str) -> bool:
     numbers = pd.to_numeric(pd.Series(list(task.names), dtype=str), errors="coerce")
     is_whole = bool(numbers.notna().all()) and len(numbers) > MANY_MEASURED
     return task.name == "multiclass" and is_whole and not CLASS_WORDS & column_words(column)
+
+
+def may_be_order(task: Task, column: str) -> bool:
+    """Whether whole numbers in a column called as an order is were taken for classes, as they are not 0 to K - 1."""
+    are_whole = len(task.names) >= LEAST_GRADES and all(map(WHOLE.fullmatch, task.names))
+    return task.name == "multiclass" and are_whole and bool(ORDERS & column_words(column))
 
 
 def _are_grades(values: "pd.Series[str]", column: str) -> bool:

@@ -68,7 +68,7 @@ def raw_frames(model: TemporalModel, examples: Sequence[Example], *, seed: int) 
     share = min(1.0, MAX_FRAMES / total)
     rng, found = np.random.default_rng(seed), []
     for example in examples:
-        raw = model.inputs.raw(torch.from_numpy(np.asarray(example.features, np.float32))[None])[0].numpy()
+        raw = model.inputs.raw(torch.from_numpy(np.array(example.features, np.float32))[None])[0].numpy()
         found.append(raw if share == 1.0 else raw[rng.random(len(raw)) < share])
     return np.concatenate(found)
 
@@ -145,7 +145,7 @@ def loop_options(sequences: SequenceOptions, batches: int, *, clip: float) -> Tr
 @torch.no_grad()
 def inputs_of(model: TemporalModel, features: NDArray[np.floating]) -> NDArray[np.float32]:
     """Apply the feature transform to the features of an example: (T, F) -> (T, D)."""
-    batch = torch.from_numpy(np.asarray(features, np.float32))[None]
+    batch = torch.from_numpy(np.array(features, np.float32))[None]
     return model.inputs(batch.to(model.inputs.centre.device))[0].cpu().numpy()
 
 
@@ -186,7 +186,7 @@ def pooled(examples: Sequence[Example], options: TemporalOptions) -> NDArray[np.
     per_frame, inputs = examples[0].per_frame, FeatureTransform(examples[0].features.shape[1], options)
     found = []
     for example in examples:
-        x = inputs.raw(torch.from_numpy(np.asarray(example.features, np.float32))[None])
+        x = inputs.raw(torch.from_numpy(np.array(example.features, np.float32))[None])
         x = moving_average(x, torch.tensor([len(example)]), options.window) if per_frame else x.mean(dim=1)[:, None]
         found.append(x[0].numpy())
     return np.concatenate(found)

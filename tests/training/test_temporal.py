@@ -149,6 +149,19 @@ def test_inputs_are_computed_once_and_are_the_models() -> None:
         )
 
 
+def test_features_that_cannot_be_written_to_are_read_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    features = np.ones((6, 3), np.float32)
+    features.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        model = make_temporal(random_examples([8] * 6, per_frame=False), 3, options(), seed=0, device=CPU)
+        raw = raw_frames(model, [Example("a", features, np.array(0))], seed=0)
+    finally:
+        torch.set_warn_always(False)
+    assert len(raw) == 6
+    assert not [one for one in recwarn if "not writable" in str(one.message)]
+
+
 def test_labels_have_no_say_in_the_inputs() -> None:
     examples = random_examples([8] * 6, per_frame=False)
     renamed = [replace(one, label=(one.label + 1) % 3) for one in examples]
