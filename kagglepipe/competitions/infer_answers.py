@@ -98,8 +98,9 @@ def _set_ranking(found: Inference, sources: Sources, task: Task, has_sample: boo
     ranks = int(typed[1]) if typed else words if words > 1 else DEFAULT_RANKS
     why = f"competition.metric={typed[0]}" if typed else f"the sample submission has {ranks} in a cell"
     strange = sorted({word for cell in sources.answers for word in cell.split()} - {*task.names}) if has_sample else []
-    what = f"no item has the label {first_three(strange)} of the sample submission: it is never answered"
-    found.notes += [what] * bool(strange)
+    found.notes += [f"no item has the label {first_three(strange)}, of the sample: it is never answered"] * bool(
+        strange
+    )
     found.set("ranks", ranks, why if typed or words > 1 else "usual")
     found.set("metric", f"map_{ranks}", f"of {ranks} ranked classes; {OTHER}")
 

@@ -30,7 +30,7 @@ from kagglepipe.competitions.infer_sources import (
     is_test,
     series_key,
 )
-from kagglepipe.competitions.infer_tasks import MEASURES, Task, are_many_numbers, column_words, find_task, may_be_order
+from kagglepipe.competitions.infer_tasks import MEASURES, Task, are_many_numbers, column_words, find_task
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.labels import WHOLE
 from kagglepipe.competitions.layout import FolderIndex, guess_layout, is_document
@@ -76,10 +76,9 @@ def find_labels(sources: Sources, names: Names) -> Labels | None:
         return _in_table(sources, find_named(sources.tables, "labels", path), names, is_given=True)
     if sources.items is not None and sources.holds_pixels:
         return _in_table(sources, sources.items, names, is_given=True)
-    items, sample = sources.items, sources.sample
-    if items is not None and sample is not None and has_own_labels(items, sample):
-        return _in_table(sources, items, names)
-    tables = [table for table in sources.tables if not table.is_sample and table is not items]
+    if sources.items is not None and sources.sample is not None and has_own_labels(sources.items, sources.sample):
+        return _in_table(sources, sources.items, names)
+    tables = [table for table in sources.tables if not table.is_sample and table is not sources.items]
     found = [labels for table in tables if (labels := _in_table(sources, table, names))]
     given = sources.given_column("label") or sources.given_column("labels")
     if given and not found:
@@ -263,12 +262,10 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task
     ours |= unread_columns(found, sources, table, ours)
     found.set("columns", ours, f"the labels are {', '.join(columns[:4])}: {labels.why}")
     note_few_groups(found, sources, table, [item, *columns])
-    if "task" not in sources.given and may_be_order(task, columns[0]):
-        found.notes.append(f"{columns[0]} may be an order that is not 0 to K - 1: competition.task=ordinal takes it so")
     if are_many_numbers(task, columns[0]):
         found.notes.append(
             f"the {len(task.names)} whole numbers of {columns[0]} were taken for classes: competition.task=regression "
-            "takes them as numbers"
+            "takes them as numbers, competition.task=ordinal as an order"
         )
     return task
 

@@ -20,7 +20,6 @@ AS_SERIES = (
     "series, and their classes into a second CSV with that column"
 )
 AS_FILES = "write each as FOLDER/ID.png, or as an array of uint8 or uint16 (H, W, C) FOLDER/ID.npy"
-NUMBERS = re.compile(r"(?<![\w.])-?\d[\d.eE+-]*(?![\w.])")  # in a cell
 FEATURES = 8  # columns of numbers that make a table one of features
 
 
@@ -28,7 +27,7 @@ def no_items(root: Path, files: Sequence[str], tables: Sequence[SourceTable]) ->
     """The error for a source without media or tables of items, which says what its tables hold instead."""
     for table in sorted((one for one in tables if not one.is_sample), key=lambda one: one.split == "test"):
         names = [str(name) for name in table.rows.columns]
-        are_lists = table.rows.head(3).map(lambda cell: len(NUMBERS.findall(cell)) >= MIN_PIXELS).all()
+        are_lists = table.rows.head(3).map(lambda cell: len(re.findall(r"\b\d[\d.eE+-]*", cell)) >= MIN_PIXELS).all()
         lists = list(table.rows.columns[are_lists])
         if lists:
             return UserError(

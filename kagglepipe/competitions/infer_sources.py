@@ -103,8 +103,7 @@ class Sources:
     @property
     def answers(self) -> "pd.Series[str]":
         """The cells of a sample submission with one column of answers; empty for another, or none."""
-        is_one = self.sample is not None and len(self.targets) == 1
-        return self.sample.cells(self.targets[0]) if self.sample and is_one else pd.Series(dtype=str)
+        return self.sample.cells(self.targets[0]) if self.sample and len(self.targets) == 1 else pd.Series(dtype=str)
 
     @property
     def holds_pixels(self) -> bool:

@@ -70,8 +70,7 @@ def find_task(sources: Sources, table: SourceTable, columns: Sequence[str], item
     found = _of_cells(sources, table, column, item) if typed is None else typed
     if typed and typed.why in TAGS and _are_measurements(labels[labels != ""], column, sources):
         raise UserError(
-            f"column {column} of {table.path} has the numbers {first_three(labels.unique())}, and {typed.why} is of "
-            "tags: type competition.metric=rmse, or another column as '+competition.columns={label: NAME}'"
+            f"{column} of {table.path} has numbers, as {first_three(labels.unique())}; {typed.why} is of tags: type rmse"
         )
     if found.name == "regression":
         _check_numbers(labels[labels != ""], f"column {column} of {table.path}", found)
@@ -190,16 +189,11 @@ def _are_measurements(values: "pd.Series[str]", column: str, sources: Sources) -
 
 
 def are_many_numbers(task: Task, column: str) -> bool:
-    """Whether the classes of a column are so many whole numbers that they might be measured."""
+    """Whether the classes are so many whole numbers that they might be measured, or called as an order is."""
     numbers = pd.to_numeric(pd.Series(list(task.names), dtype=str), errors="coerce")
-    is_whole = bool(numbers.notna().all()) and len(numbers) > MANY_MEASURED
+    most = LEAST_GRADES - 1 if ORDERS & column_words(column) else MANY_MEASURED
+    is_whole = bool(numbers.notna().all()) and len(numbers) > most
     return task.name == "multiclass" and is_whole and not CLASS_WORDS & column_words(column)
-
-
-def may_be_order(task: Task, column: str) -> bool:
-    """Whether whole numbers in a column called as an order is were taken for classes, as they are not 0 to K - 1."""
-    are_whole = len(task.names) >= LEAST_GRADES and all(map(WHOLE.fullmatch, task.names))
-    return task.name == "multiclass" and are_whole and bool(ORDERS & column_words(column))
 
 
 def _are_grades(values: "pd.Series[str]", column: str) -> bool:

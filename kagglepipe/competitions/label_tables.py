@@ -67,9 +67,8 @@ def item_cells(root: Path, file: str, competition: CompetitionOptions) -> Cells:
     path = root / expanded(file)
     if competition.finds_segments or competition.items is None or file != find_table(competition.items, [file]):
         return read_cells(path)
-    ours = competition.columns_read(("item", "label", "group", "split", "fold", "id"))
-    wanted = {*ours.values(), *competition.columns.get("labels", ())}
-    columns = [name for name in read_header(path)[1] if name in wanted]
+    ours = [*competition.columns_read(("item", "label", "id", *GIVEN)).values(), *competition.columns.get("labels", ())]
+    columns = [name for name in read_header(path)[1] if name in ours]
     rows = read_columns(path, columns).apply(lambda cells: cells.str.strip()).drop_duplicates()
     return Cells(",", columns, {int(row) + 2: list(cells) for row, *cells in rows.itertuples(name=None)})
 
@@ -170,9 +169,8 @@ def with_all_tags(labels: pd.DataFrame, competition: CompetitionOptions, unit: l
     if competition.task != "multilabel":
         return labels
     separator = tag_separator(competition)
-    return labels.assign(
-        label=labels.groupby(unit, dropna=False)["label"].transform(lambda tags: separator.join(dict.fromkeys(tags)))
-    )
+    rows = labels.groupby(unit, dropna=False)["label"]
+    return labels.assign(label=rows.transform(lambda tags: separator.join(dict.fromkeys(tags))))
 
 
 def one_row_a_file(labels: pd.DataFrame, table: str, competition: CompetitionOptions) -> tuple[pd.DataFrame, list[str]]:

@@ -349,8 +349,7 @@ def numbers_classes(files: Sequence[tuple[float, Sequence[str]]]) -> bool:
 
 
 def alike(paths: list[str], items: list[Item], asked: Collection[str] = ()) -> list[Item]:
-    """Reduce the series to the channels that are read of them: those that most files of a type have, by name, but for
-    those that none of the files to classify (`asked`) has.
+    """Reduce the series to the channels that most files of a type have, by name, and one to classify (`asked`) has.
 
     The order is that of the first such file. A column more is left out and listed in `repairs`.
     Raises UserError for a file that lacks a channel, or that has another number of them.
