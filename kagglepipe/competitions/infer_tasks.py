@@ -70,7 +70,7 @@ def find_task(sources: Sources, table: SourceTable, columns: Sequence[str], item
     found = _of_cells(sources, table, column, item) if typed is None else typed
     if typed and typed.why in TAGS and _are_measurements(labels[labels != ""], column, sources):
         raise UserError(
-            f"{column} of {table.path} has numbers, as {first_three(labels.unique())}; {typed.why} is of tags: type rmse"
+            f"{column} of {table.path} has numbers, as {first_three(labels)}; {typed.why} is of tags: type rmse or mae"
         )
     if found.name == "regression":
         _check_numbers(labels[labels != ""], f"column {column} of {table.path}", found)
