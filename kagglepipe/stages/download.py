@@ -9,6 +9,7 @@ import logging
 import secrets
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -129,8 +130,8 @@ def take_source(config: Config, path: Path, known: Source | None) -> Source:
             "to take the new ones, or another paths.root=FOLDER to keep both"
         )
     if found.kind == "zip":
-        unpack(path, folder, options)
-    elif unpack_zips_of(path, folder, options, skip_bad=skip_bad):
+        unpack(path, folder, options, competition.exclude)
+    elif unpack_zips_of(path, folder, options, competition.exclude, skip_bad=skip_bad):
         return replace(found, kind="packed")
     else:
         forget(folder)
@@ -138,22 +139,27 @@ def take_source(config: Config, path: Path, known: Source | None) -> Source:
     return found
 
 
-def unpack(archive: Path, folder: Path, options: DownloadOptions) -> None:
-    """Unpack a zip to raw/ in `folder`, in place of its contents and all files made from them."""
+def unpack(archive: Path, folder: Path, options: DownloadOptions, exclude: Sequence[str]) -> None:
+    """Unpack a zip to raw/ in `folder`, in place of its contents and all files made from them.
+
+    exclude: patterns of parquet files that are not written as CSVs.
+    """
     from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
     from kagglepipe.competitions.parquet_tables import convert_parquets
 
     unpacked, most = new_folder(folder), int(options.max_gb * GB)
     names = extract_zip(archive, unpacked, max_bytes=most, max_entries=options.max_entries, encoding=options.encoding)
-    names = convert_parquets(unpacked, names, max_bytes=most)
+    names = convert_parquets(unpacked, names, max_bytes=most, exclude=exclude)
     forget(folder)  # only now that the new archive has proved complete
     unpacked.rename(folder / "raw")
     log.info("download: unpacked %d files from %s", len(names), archive.name)
 
 
-def unpack_zips_of(source: Path, folder: Path, options: DownloadOptions, *, skip_bad: bool) -> bool:
+def unpack_zips_of(
+    source: Path, folder: Path, options: DownloadOptions, exclude: Sequence[str], *, skip_bad: bool
+) -> bool:
     """Unpack the zips in the folder `source` to raw/, and write its parquet files as CSVs, beside links to all others;
-    False if it has neither.
+    False if it has neither. exclude: as in `unpack`.
     """
     from kagglepipe.competitions.archive import Limits
     from kagglepipe.competitions.packed_folder import packed, unpack_folder
@@ -165,9 +171,8 @@ def unpack_zips_of(source: Path, folder: Path, options: DownloadOptions, *, skip
     unpacked = new_folder(folder)
     limits = Limits(int(options.max_gb * GB), options.max_entries, options.encoding)
     try:
-        names = convert_parquets(
-            unpacked, unpack_folder(source, files, unpacked, limits), max_bytes=limits.max_bytes - limits.written
-        )
+        names = unpack_folder(source, files, unpacked, limits)
+        names = convert_parquets(unpacked, names, max_bytes=limits.max_bytes - limits.written, exclude=exclude)
         forget(folder)
         unpacked.rename(folder / "raw")
     finally:
@@ -208,7 +213,7 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
     found = Source("kaggle", slug, json.dumps(asdict(remote)), file_sha256(archive))
     try:
         if known is None or known.content != found.content:
-            unpack(archive, folder, options)
+            unpack(archive, folder, options, config.competition.exclude)
     except ArchiveError as error:
         discard(archive)
         raise UserError(f"{error}; what Kaggle sent was removed, so the same command downloads it anew") from error

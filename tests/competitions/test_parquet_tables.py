@@ -63,7 +63,12 @@ def test_damaged_and_too_large_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes((tmp_path / "large.parquet").read_bytes()[:-9])
     (tmp_path / "text.parquet").write_text("id\n7\n")
     for name in ("torn.parquet", "text.parquet"):
-        with pytest.raises(UserError, match=rf"^{name} cannot be read \(.*\): download it again, or save it anew$"):
+        with pytest.raises(UserError, match=rf"^{name} cannot be read \(.*\): download it again, save it anew"):
             convert_parquets(tmp_path, [name], max_bytes=LARGE)
     with pytest.raises(UserError, match=r"large\.parquet is larger as a CSV than download\.max_gb allows"):
         convert_parquets(tmp_path, ["large.parquet"], max_bytes=2000)
+
+
+def test_a_file_that_is_excluded_stays(tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_text("id")
+    assert convert_parquets(tmp_path, ["text.parquet"], max_bytes=LARGE, exclude=["*.parquet"]) == ["text.parquet"]
