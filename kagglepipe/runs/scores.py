@@ -13,7 +13,7 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import sha256
 from kagglepipe.options import CompetitionOptions, is_own_metric
 from kagglepipe.predictions.baseline import constant_baseline, metadata_baseline
-from kagglepipe.predictions.evaluation import EvalRows, summarise
+from kagglepipe.predictions.evaluation import EvalRows, Groups, Summary, summarise
 from kagglepipe.predictions.frame import class_columns, labels, probabilities, scorable
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.own_metric import same_metric
@@ -48,15 +48,22 @@ def scores_of(
     if decided is None:
         decided = (oof, None) if dataset is None else decide(competition, dataset, oof)
     answers, decision = decided
-    scores: dict[str, Any] = {"metric": metric, **summarise(metric, answers, classes, groups)}
-    if decision is not None:
-        scores |= {"decision": decision, "log_loss": summarise(metric, oof, classes, groups)["log_loss"]}
+    scores: dict[str, Any] = {"metric": metric, **_summary(metric, oof, answers, classes, groups)}
+    scores |= {} if decision is None else {"decision": decision}
     if is_own_metric(metric):
         scores["greater_is_better"] = find_metric(metric).greater_is_better  # for when its file is not at hand
     if dataset is not None and competition.finds_segments:
         find = event_scores if competition.finds_events else detection_scores
         scores |= find(competition, dataset, oof)
     return scores
+
+
+def _summary(metric: str, frame: pd.DataFrame, answers: pd.DataFrame, classes: list[str], groups: Groups) -> Summary:
+    """`summarise` answers that may be decided; their log loss is that of the predictions, in `frame`."""
+    summary = summarise(metric, answers, classes, groups)
+    if answers is not frame:
+        summary["log_loss"] = summarise(metric, frame, classes, groups)["log_loss"]
+    return summary
 
 
 def rows_of(dataset: Dataset, metric: str) -> EvalRows:
@@ -204,18 +211,17 @@ def row_test_scores(
     metric, classes = competition.metric, dataset.classes
     answers = read_answers(competition, dataset)
     assert answers is not None
-    test = with_decision(scores, by_answer(dataset, test))
+    test = by_answer(dataset, test)
     graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
     if graded.empty:  # all answers are of unreadable files
         return scores
-    in_train = set(dataset.table.loc[dataset.table.split == "train", "group"])
     id = "answer_id" if "answer_id" in dataset.test else "id"
     group = dataset.test.drop_duplicates(id).set_index(id)["group"]  # ids of rows to train on may be the same
-    without_twins = graded[~graded["id"].map(group).isin(in_train)]
-    scores = {**scores, "test": summarise(metric, graded, classes, group)}
-    if 0 < len(without_twins) < len(graded):
-        scores["test_without_twins"] = summarise(metric, without_twins, classes, group)
-    return scores
+    without_twins = graded[~graded["id"].map(group).isin(dataset.train["group"])]
+    found = {"test": graded} | ({"test_without_twins": without_twins} if 0 < len(without_twins) < len(graded) else {})
+    return scores | {
+        name: _summary(metric, rows, with_decision(scores, rows), classes, group) for name, rows in found.items()
+    }
 
 
 def segment_test_scores(

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import write_json, write_parquet
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.decisions import plain_out_of_fold
-from kagglepipe.predictions.frame import oof_frame
+from kagglepipe.predictions.frame import oof_frame, test_frame
+from kagglepipe.runs import scores as module
 from kagglepipe.runs.decision import decide, decide_plainly, readable_answers
 from kagglepipe.runs.describe import describe_plain
 from kagglepipe.runs.run import Run
@@ -44,6 +46,24 @@ def test_a_fold_is_scored_by_the_plain_decision_and_says_so(task: str) -> None:
     scores = scores_of(frame, competition, classes, table.set_index("id")["group"], decided=(answers, decision))
     assert describe_plain(scores) == said
     assert scores["log_loss"] == scores_of(frame, competition, classes, table.set_index("id")["group"])["log_loss"]
+
+
+def test_the_log_loss_of_the_test_is_of_the_predictions_as_that_out_of_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The score is of the answers, which have the probability 1 of a class."""
+    ids, classes, probs = (
+        ["e", "f", "g"],
+        ["0", "1", "2"],
+        np.array([[0.6, 0.3, 0.1], [0.3, 0.2, 0.5], [0.1, 0.1, 0.8]]),
+    )
+    table = pd.DataFrame({"id": ids, "split": "test", "target": None, "group": ids})
+    dataset = Dataset(table, pd.DataFrame({"id": ids, "fold": -1}), classes, Path(), "", "", task="ordinal")
+    monkeypatch.setattr(module, "read_answers", lambda *_: dict(zip(ids, ["0", "2", "2"], strict=True)))
+    competition = CompetitionOptions(task="ordinal", metric="quadratic_weighted_kappa")
+    decided = {"decision": {"map": {"kind": "rounded"}, "is_fitted": False}}
+    found = module.row_test_scores(decided, competition, dataset, test_frame(ids, probs, classes, "ordinal"))["test"]
+    assert found["log_loss"] == pytest.approx(sklearn.metrics.log_loss([0, 2, 2], probs, labels=[0, 1, 2]))
+    kappa = sklearn.metrics.cohen_kappa_score([0, 2, 2], [0, 1, 2], weights="quadratic")
+    assert (found["correct"], found["score"]) == (2, pytest.approx(kappa))
 
 
 @pytest.mark.parametrize(
