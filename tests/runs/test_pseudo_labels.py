@@ -33,7 +33,10 @@ TINY = (
 )  # fmt: skip
 KINDS = {
     "head": ("colours", ("competition=image_folder", "training=head", "training.views=1", "augmentation=paste")),
-    "finetune": ("colours", ("competition=image_folder", "training=finetune", "training.views=0")),
+    "finetune": (
+        "colours",
+        ("competition=image_folder", "training=finetune", "training.views=0", "training.interpolation=[1]"),
+    ),
     "series": ("series", ("competition=video_folder", "competition.kind=series", "model=lstm")),
     "clips": ("clips", ("competition=video_folder", "model=mean_pool_diff", "training=head")),
     "tuned clips": ("clips", ("competition=video_folder", "model=cnn_lstm", "training=finetune")),
@@ -92,7 +95,7 @@ def test_no_label_of_a_fold_has_a_part_in_what_it_scores(
 ) -> None:
     """All labels of fold 0 are wrong in the second place: its own probabilities are the same to the last bit.
 
-    Fine-tuning has one epoch: of several the one is kept that the fold likes best.
+    Fine-tuning has one epoch and all of its weights: of several the ones are kept that the fold likes best.
     """
     fixture, options = KINDS[kind]
     source = f"competition.source='{request.getfixturevalue(fixture)}'"
