@@ -356,6 +356,7 @@ def stages_reading(name: str) -> tuple[str, ...]:
 
 
 PATH_KEYS = tuple(name for name, one in option_fields() if one.metadata["path"])
+LIST_KEYS = tuple(name for name, one in option_fields() if str(one.type).startswith("list"))
 DICT_OPTIONS = tuple(name for name, one in option_fields() if str(one.type).startswith("dict"))  # with any keys
 
 

@@ -191,7 +191,7 @@ class CompetitionOptions(Options, group="competition"):
         [],
         "Patterns of files that are no items, as `masks/*` or `*.tif`: masks, thumbnails, a second format. `*` is any "
         "letters, also `/`.",
-        stages="prepare | train",
+        stages="download | prepare | train",
     )
     files: str | None = option(
         None, "CSV `item[,group][,split]` of all items.", path=True, read_by="video | series | audio"

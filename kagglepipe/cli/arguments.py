@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from kagglepipe.cli.hints import FLAGS, VALUE_FLAGS, unknown_flag, unknown_word
-from kagglepipe.config import PATH_KEYS, hydra_string
+from kagglepipe.config import LIST_KEYS, PATH_KEYS, hydra_string
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
@@ -100,16 +100,19 @@ def flags_first(words: Sequence[str]) -> list[str]:
 
 
 def quoted(argument: str, *, multirun: bool = False) -> str:
-    r"""Quote the value of a path option, so that Hydra's grammar does not change file names.
+    r"""Quote the value of a path option, so that Hydra's grammar does not change file names; write one value of an
+    option that takes several as a list.
 
     In a multirun a list of values stays a list, unless a file of that name exists.
 
     >>> quoted("competition.source=x (1).zip")
     "competition.source='x (1).zip'"
-    >>> quoted("input=it's.jpg")
-    "input='it\\'s.jpg'"
+    >>> quoted("input=it's.jpg"), quoted("predict.tta=auto")
+    ("input='it\\'s.jpg'", 'predict.tta=[auto]')
     """
     key, equals, value = argument.partition("=")
+    if key in LIST_KEYS and re.fullmatch(r"(?!null$)[^\['\"$,()]+", value):
+        return f"{key}=[{value}]"
     if not equals or key not in PATH_KEYS or value in ("", "null") or value[0] == value[-1] in "'\"":
         return argument
     if multirun and "," in value and not expanded(value).exists():
