@@ -517,7 +517,7 @@ def test_runs_of_other_labels_and_folds_are_told_apart(cats: Cats, shown: Shown)
     add_run(cats.root, "plain", score=0.75, rows=120, identity=plain, fold_scores={"0": 0.7, "1": 0.8})
     patched = add_run(cats.root, "patched", score=0.875, rows=119, identity={**plain, "table": "c" * 64},
                       fold_scores={"0": 0.9, "1": 0.8, "2": 0.9})  # fmt: skip
-    (patched / "config.yaml").write_text("competition:\n  labels_patch: decisions.csv\n")
+    (patched / "config.yaml").write_text("competition:\n  labels_patch: /data/decisions.csv\n")
     shutil.rmtree(cats.root / "outputs/cats/one")
     told = "runs: they are of different tables (files or labels), each scored on its own"
     assert sum(line.startswith(told) for line in shown("runs.report=true")) == 1
@@ -531,7 +531,7 @@ def test_runs_of_other_labels_and_folds_are_told_apart(cats: Cats, shown: Shown)
         ["plain", "0.7500", "0.5000-0.9000", "120", "2"],
     ]
     assert rows[4:] == [
-        ["patched", "table=cccccccc; competition.labels_patch=decisions.csv"],
+        ["patched", "table=cccccccc; competition.labels_patch=/data/decisions.csv"],
         ["plain", "table=aaaaaaaa"],
     ]
     shutil.rmtree(patched)
