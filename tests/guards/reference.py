@@ -53,15 +53,15 @@ SERIES = ("competition=video_folder", f"competition.source='{SOURCES / 'series'}
           "competition.kind=series", "model=lstm", "sequences.steps=20", "sequences.lr=1e-2")  # fmt: skip
 TUNED = (
     "training=finetune",
-    "training.interpolation=[1]",
     "training.epochs=2",
     "training.batch_size=8",
     "training.lr=1e-3",
     "training.frozen_below=0",
 )
+ENDED = ("training.interpolation=[1]",)  # the weights at the end, as before version 0.4.0
 RUNS = {
     "image-head": (*IMAGES, "training=head"),
-    "image-finetune": (*IMAGES, *TUNED),
+    "image-finetune": (*IMAGES, *TUNED, *ENDED),
     "pseudo-labels": (*IMAGES, "training=head", "training.teacher=TEACHER", "training.confidence=0.4"),
     "clips": (*CLIPS, "training=head"),
     "clips-finetune": (*CLIPS, *TUNED, "sequences.clip_frames=4"),

@@ -9,12 +9,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.guards.reference import CLIPS, COMMON, IMAGES, SOURCES, TUNED, run_command
+from tests.guards.reference import CLIPS, COMMON, ENDED, IMAGES, SOURCES, TUNED, run_command
 
 KEPT = Path(__file__).with_name("runs")  # outputs/ as in a root, submissions/, predictions/<run>.csv
 RUNS = {
     "head": (*IMAGES, "training=head"),
-    "finetune": (*IMAGES, *TUNED),
+    "finetune": (*IMAGES, *TUNED, *ENDED),
     "ensemble": (*IMAGES, "ensemble.runs=['test_efficientnet-*']", "ensemble.method=mean"),
     "clips": (*CLIPS, "training=head", "model.temporal.hidden=8", "sequences.members=2"),
 }
