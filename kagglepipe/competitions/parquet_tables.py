@@ -22,11 +22,16 @@ def convert_parquets(folder: Path, names: Sequence[str], *, max_bytes: int, excl
     names: of its files, relative. A file of a partitioned table, `train.parquet/id=7/part-0.parquet`, becomes
     `train.parquet/7.csv`. One with a CSV beside it stays; columns of lists or bytes are left out, and said. max_bytes:
     of all CSVs. exclude: patterns of files that stay.
-    Raises UserError for a damaged file, and for more bytes.
+    Raises UserError for a damaged file, a second part with the same value, and for more bytes.
     """
-    found, written = dict.fromkeys(names), 0
+    found, made, written = dict.fromkeys(names), set(), 0
     for name in [one for one in parquets(names) if not is_excluded(one, exclude)]:
         target = csv_name(name)
+        if target in made:
+            raise UserError(
+                f"{name} is a second part of {target}, which would lack its rows: write each value as one file, or "
+                "leave all of them out by competition.exclude=[FILE]"
+            )
         if target in found:
             log.info("download: %s is not read, since %s is there", name, target)
             continue
@@ -36,6 +41,7 @@ def convert_parquets(folder: Path, names: Sequence[str], *, max_bytes: int, excl
         (folder / name).unlink()
         del found[name]
         found[target] = None
+        made.add(target)
     return list(found)
 
 

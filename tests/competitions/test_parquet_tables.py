@@ -72,3 +72,12 @@ def test_damaged_and_too_large_files_are_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_excluded_stays(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("id")
     assert convert_parquets(tmp_path, ["text.parquet"], max_bytes=LARGE, exclude=["*.parquet"]) == ["text.parquet"]
+
+
+def test_a_second_part_of_a_value_is_no_lost_rows(tmp_path: Path) -> None:
+    (tmp_path / "id=7").mkdir()
+    names = [f"id=7/part-{number}.parquet" for number in range(2)]
+    for number, name in enumerate(names):
+        pd.DataFrame({"x": [number]}).to_parquet(tmp_path / name)
+    with pytest.raises(UserError, match=r"^id=7/part-1\.parquet is a second part of 7\.csv, which would lack its rows"):
+        convert_parquets(tmp_path, names, max_bytes=LARGE)
