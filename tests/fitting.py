@@ -53,6 +53,17 @@ RECIPE = TrainingOptions(
 )
 
 SHORTER = replace(RECIPE, epochs=3)
+SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 2}
+TRANSFORMERS: dict[str, dict[str, Any]] = {  # name -> what makes it small, and its images SIZE or a little less
+    "vit_tiny_patch16_224": {**SMALL, "img_size": SIZE},
+    # made for 518 pixels; with its own init_values, of which layer scale begins, untrained blocks add nothing
+    "vit_small_patch14_dinov2": {**SMALL, "img_size": 28, "init_values": 1.0},
+    "eva02_tiny_patch14_224": {**SMALL, "img_size": 28},
+    "beit_base_patch16_224": {**SMALL, "img_size": SIZE},
+    "swin_tiny_patch4_window7_224": {
+        "embed_dim": 16, "depths": (1, 1, 2, 1), "num_heads": (1, 1, 2, 2), "img_size": SIZE, "window_size": 2,
+    },
+}  # fmt: skip
 
 
 def make_images(folder: Path) -> TrainingImages:
@@ -85,12 +96,12 @@ def network(name: str = "test_efficientnet", *, norms: bool = False, bits: int =
     """A tiny network, the same each time; norms: with random batch statistics. bits: of its images."""
     torch.manual_seed(0)
     backbone = timm.create_model(name, num_classes=0, **options)
-    channels = options.get("in_chans", 3)
+    channels, size = options.get("in_chans", 3), options.get("img_size", SIZE)
     for buffer, value in backbone.named_buffers():
         if norms and buffer.endswith(("running_mean", "running_var")):
             value.uniform_(0.5, 1.5)
     return Classifier(
-        backbone, CLASSES, Preprocessing(SIZE, "squash", 1.0, (0.5,) * channels, (0.5,) * channels, SIZE, bits)
+        backbone, CLASSES, Preprocessing(size, "squash", 1.0, (0.5,) * channels, (0.5,) * channels, SIZE, bits)
     )
 
 

@@ -8,6 +8,7 @@ import difflib
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -231,7 +232,7 @@ def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: d
 def load_backbone(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: str) -> None:
     """Load `tensors` by name, ignoring those that the network lacks. where: their file, for the UserError.
 
-    The first layer of RGB weights is adapted to a network of other channels.
+    Weights for RGB, or for another image size, are adapted to the network.
     """
     own, tensors = backbone.state_dict(), adapted(tensors, backbone)
     missing = sorted(set(own) - set(tensors))
@@ -247,18 +248,24 @@ def load_backbone(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], 
 
 
 def adapted(tensors: Mapping[str, "torch.Tensor"], backbone: "nn.Module") -> Mapping[str, "torch.Tensor"]:
-    """Adapt the first convolution of RGB weights to the channels of a timm model, as timm does with the hub's.
+    """Adapt RGB weights to the channels, and positions to the image size, of a timm model, as timm does with the hub's.
 
-    Summed over red, green and blue for one channel; else repeated, and scaled by 3 / channels.
+    The first convolution is summed over red, green and blue for one channel; else repeated, and scaled by 3 / channels.
+    Embeddings of positions and tables of relative ones are interpolated.
     """
     from timm.models import adapt_input_conv
 
     own = backbone.state_dict()
+    unlike = {name for name in own if name in tensors and own[name].shape != tensors[name].shape}
     first = getattr(backbone, "default_cfg", {}).get("first_conv") or ()
-    names = [f"{name}.weight" for name in ((first,) if isinstance(first, str) else first)]
-    unlike = [name for name in names if name in tensors and name in own and own[name].shape != tensors[name].shape]
-    fitting = [name for name in unlike if own[name].dim() == 4 and tensors[name].shape[1] == 3]
-    return {**tensors, **{name: adapt_input_conv(own[name].shape[1], tensors[name]) for name in fitting}}
+    names = {f"{name}.weight" for name in ((first,) if isinstance(first, str) else first)} & unlike
+    fitting = {name for name in names if own[name].dim() == 4 and tensors[name].shape[1] == 3}
+    found = {**tensors, **{name: adapt_input_conv(own[name].shape[1], tensors[name]) for name in fitting}}
+    are_positions = all(own[name].shape[-1:] == found[name].shape[-1:] for name in unlike - fitting)
+    of_family = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if of_family and unlike > fitting and are_positions and own.keys() <= found.keys():
+        found = of_family(found, backbone)
+    return found
 
 
 def _convert_bundled(backbone: "nn.Module", name: str, weights: Weights, path: Path) -> None:

@@ -18,6 +18,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256
 from kagglepipe.models.classifier import make_backbone
 from kagglepipe.models.weights import BUNDLED, Weights, find_weights, load_backbone, load_weights, write_tensors
+from tests.fitting import TRANSFORMERS
 
 LITE0 = "tf_efficientnet_lite0"
 TINY = "test_resnet"
@@ -161,6 +162,35 @@ def test_a_file_fills_the_network_with_all_but_a_classifier(classes: int, tmp_pa
     save_file(whole, tmp_path / "a.safetensors")
     loaded = from_file(tmp_path / "a.safetensors").state_dict()
     assert_equal(loaded, {name: value for name, value in whole.items() if not name.startswith("fc.")})
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_file_for_another_image_size_is_loaded_as_timm_does(name: str, channels: int, tmp_path: Path) -> None:
+    """Positions are interpolated: of dinov2 those of 518 pixels, to the size that was asked for."""
+    torch.manual_seed(0)
+    options, file = TRANSFORMERS[name], tmp_path / "larger.safetensors"
+    larger = {**options, "img_size": 2 * options["img_size"]} | ({"window_size": 4} if "window_size" in options else {})
+    before = timm.create_model(name, num_classes=0, **larger)
+    for parameter in before.parameters():
+        parameter.data.normal_()
+    save_file(before.state_dict(), file)
+    options = {**options, "in_chans": channels}
+    expected = timm.create_model(
+        name, pretrained=True, pretrained_cfg_overlay={"file": str(file), "num_classes": 0}, num_classes=0, **options
+    )
+    backbone = timm.create_model(name, num_classes=0, **options)
+    assert any(backbone.state_dict()[key].shape != value.shape for key, value in before.state_dict().items())
+    load_weights(backbone, name, find_weights(name, str(file)), cache_dir=tmp_path)
+    assert_equal(backbone.state_dict(), expected.state_dict())
+
+
+def test_tensors_of_a_wider_transformer_are_refused() -> None:
+    """Nothing but the number of positions may differ."""
+    name, options = "vit_tiny_patch16_224", TRANSFORMERS["vit_tiny_patch16_224"]
+    tensors = timm.create_model(name, num_classes=0, **{**options, "embed_dim": 32, "img_size": 64}).state_dict()
+    with pytest.raises(UserError, match=r"a\.safetensors does not fit this network: \d+ tensors differ, as cls_token"):
+        load_backbone(timm.create_model(name, num_classes=0, **options), tensors, "a.safetensors")
 
 
 def test_tensors_of_another_network_are_refused_and_change_nothing() -> None:

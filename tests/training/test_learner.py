@@ -13,7 +13,7 @@ import torch
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256
+from kagglepipe.files import file_sha256, read_json
 from kagglepipe.options import (
     AugmentationOptions,
     CompetitionOptions,
@@ -24,10 +24,12 @@ from kagglepipe.options import (
 )
 from kagglepipe.training.advice import is_mirrored
 from kagglepipe.training.backends import make_backend
+from kagglepipe.training.checkpoint import Checkpoint, load_classifier
 from kagglepipe.training.image_learner import ImageLearner
-from kagglepipe.training.learner import LearnerOptions, Runtime, fit_runtime
+from kagglepipe.training.learner import FoldResult, LearnerOptions, Runtime, fit_runtime
 from kagglepipe.training.loop import FitRuntime
 from kagglepipe.training.sequence_learner import SequenceLearner
+from tests.fitting import TRANSFORMERS
 
 TINY = ModelOptions(name="test_efficientnet", weights="none", image_size=32, temporal=TemporalOptions(hidden=4))
 
@@ -95,6 +97,28 @@ def test_fine_tuning_predicts_through_the_saved_network(images: Dataset, tmp_pat
     oof, test = fitted(learner, tmp_path)
     np.testing.assert_allclose(np.concatenate([oof, test]).sum(axis=1), 1, rtol=1e-6)
     assert (learner.cache is not None) == bool(max_bytes)
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_a_transformer_is_fine_tuned_by_its_name_in_another_size(images: Dataset, tmp_path: Path, name: str) -> None:
+    """With stochastic depth in training alone: the saved network says the same twice."""
+    model = ModelOptions(name=name, weights="none", kwargs={**TRANSFORMERS[name], "drop_path_rate": 0.1})
+    training = TrainingOptions(mode="finetune", epochs=3, views=0, batch_size=4, lr=1e-3)
+    runtime = Runtime(make_backend("cpu", "torch"), tmp_path, tmp_path, workers=1)
+    learner = ImageLearner(images, LearnerOptions(model=model, training=training), runtime)
+    assert learner.network.model.preprocessing.size == model.side
+    before = {name: value.clone() for name, value in learner.network.model.named_parameters()}
+    oof, test = fitted(learner, tmp_path)
+    assert (oof.argmax(axis=1) == [0, 1, 0, 1]).all()
+    assert (test.argmax(axis=1) == [0, 1]).all()
+    tuned = load_classifier(Checkpoint(read_json(tmp_path / "fold_0/model.json"), tmp_path / "fold_0"))
+    moved = {name for name, value in tuned.named_parameters() if not torch.equal(value, before[name])}
+    assert any(".blocks." in name for name in moved)
+    assert any(
+        "drop_path" in name and part.drop_prob > 0 for name, part in tuned.named_modules() if hasattr(part, "drop_prob")
+    )
+    again = learner.predict(FoldResult([], tuned), tmp_path / "fold_0", learner.test)
+    np.testing.assert_array_equal(again, test)
 
 
 def test_from_scratch_no_head_is_fitted_before(images: Dataset, tmp_path: Path) -> None:

@@ -17,12 +17,27 @@ from kagglepipe.training.optimise import (
     param_groups,
     running_statistics_of_one,
 )
-from tests.fitting import network
+from tests.fitting import TRANSFORMERS, network
 
 DEPTH = {  # the first parameters of each layer, from the input to the head
     "test_efficientnet": ["conv_stem", "blocks.0", "blocks.1", "blocks.2", "blocks.3", "blocks.4"],
     "test_resnet": ["conv1", "layer1", "layer2", "layer3", "layer4"],
     "test_vit": ["patch_embed", "blocks.0", "blocks.1", "blocks.2"],
+    "vit_small_patch14_dinov2": ["patch_embed", "blocks.0", "blocks.1"],
+    "eva02_tiny_patch14_224": ["patch_embed", "blocks.0", "blocks.1", "fc_norm"],
+    "beit_base_patch16_224": ["patch_embed", "blocks.0", "blocks.1", "fc_norm"],
+    "swin_tiny_patch4_window7_224": ["patch_embed", "layers.0.blocks.0", "layers.1.blocks.0", "layers.2.blocks.0",
+                                     "layers.2.blocks.1", "layers.3.blocks.0"],
+}  # fmt: skip
+EXEMPT = {  # by their networks, of two dimensions and more
+    "vit_tiny_patch16_224": {"pos_embed", "cls_token"},
+    "vit_small_patch14_dinov2": {"pos_embed", "cls_token"},
+    "eva02_tiny_patch14_224": {"pos_embed", "cls_token"},
+    "beit_base_patch16_224": {"cls_token", *(f"blocks.{n}.attn.relative_position_bias_table" for n in (0, 1))},
+    "swin_tiny_patch4_window7_224": {
+        f"layers.{layer}.blocks.{block}.attn.relative_position_bias_table"
+        for layer, block in ((0, 0), (1, 0), (2, 0), (2, 1), (3, 0))
+    },
 }
 
 
@@ -61,7 +76,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 @pytest.mark.parametrize("name", DEPTH)
 def test_rates_fall_towards_the_input_and_the_head_has_the_full_one(name: str) -> None:
     """Each layer has the next one's rate times the decay; every parameter has one, and only matrices decay."""
-    model = network(name)
+    model = network(name, **TRANSFORMERS.get(name, {}))
     rates, decays = settings_of(model, "lr"), settings_of(model, "weight_decay")
     assert rates.keys() == decays.keys() == dict(model.named_parameters()).keys()
     layers = [next(rate for n, rate in rates.items() if n.startswith(f"backbone.{layer}")) for layer in DEPTH[name]]
@@ -87,6 +102,14 @@ def test_what_the_network_exempts_does_not_decay(wrapped: bool) -> None:
     assert decays[f"backbone.{prefix}blocks.0.mlp.fc1.weight"] == 0.03
 
 
+@pytest.mark.parametrize("name", EXEMPT)
+def test_of_transformers_positions_and_tokens_alone_are_exempt(name: str) -> None:
+    model = network(name, **TRANSFORMERS[name])
+    decays = settings_of(model, "weight_decay")
+    matrices = {n.removeprefix("backbone.") for n, p in model.named_parameters() if p.ndim > 1 and not decays[n]}
+    assert matrices == EXEMPT[name]
+
+
 def test_slow_layers_are_frozen_on_request_and_cost_no_backward_pass() -> None:
     """Factors are 1/32, 1/16, 1/8, 1/4, 1/2 and 1: three of them are less than 0.2."""
     model = network()
@@ -101,7 +124,7 @@ def test_slow_layers_are_frozen_on_request_and_cost_no_backward_pass() -> None:
 
 @pytest.mark.parametrize("name", ["digits_cnn", *DEPTH])
 def test_from_scratch_all_layers_learn_at_one_rate(name: str) -> None:
-    model = network(name)
+    model = network(name, **TRANSFORMERS.get(name, {}))
     rates = settings_of(model, "lr", layer_decay=0.1, frozen_below=0.9, from_scratch=True)
     assert rates == dict.fromkeys(dict(model.named_parameters()), 0.1)
 
