@@ -1,47 +1,59 @@
 """Training and inference beside what else could be used, in one run: images a second, ratio to bare PyTorch, memory.
 
     pip install 'kagglepipe[bench]'
-    python benchmarks/train.py ARCHIVE.zip [--images 256] [--rounds 2]
+    python benchmarks/train.py ARCHIVE.zip [--images 256] [--rounds 2] [--works head,fine-tuning,inference,flips,folds]
 
-One network (EfficientNet-Lite0, 224 pixels, batches of 16) for all. `bare` has its photos as tensors in memory and does
-nothing but the network's work; all others read JPEG files. Each cell is a process of its own, which first does a
-pass that does not count; systems take turns, and the best round is printed.
+fastai (the extra `bench`), Lightning and AutoGluon may have an environment of their own, whose interpreter is given;
+without one there are no rows of Lightning and AutoGluon:
 
-head: every photo once through the frozen network, and a linear classifier (fastai: an epoch of its frozen body).
-fine-tuning: an epoch of forward, backward and AdamW over all layers; `kagglepipe, as it comes` leaves the lower ones.
-inference: probabilities of every photo. flips: of every photo and its mirror image (fastai: its `tta`, of five views).
+    python -m venv L && L/bin/pip install lightning torchvision timm
+    python -m venv A && A/bin/pip install autogluon.multimodal
+    python -m venv F && F/bin/pip install fastai timm
+    python benchmarks/train.py ARCHIVE.zip --lightning L/bin/python --autogluon A/bin/python --fastai F/bin/python
+
+One network (EfficientNet-Lite0, 224 pixels, batches of 16) and its ImageNet weights for all. `bare` has its photos as
+tensors in memory and does nothing but the network's work; all others read JPEG files. Each cell is a process of its
+own, which first does a pass that does not count; systems take turns, and the best round is printed.
+
+head: every photo once through the frozen network, and a linear classifier (fastai, Lightning: an epoch of the frozen
+network). fine-tuning: an epoch of forward, backward and AdamW over all layers; `kagglepipe, as it comes` leaves the
+lower ones; AutoGluon's has two validations and an average of weights. inference: probabilities of every photo. flips:
+of every photo and its mirror image (fastai: its `tta`, of five views).
+
+folds: seconds until the log loss out of fold is at most --log-loss (0.02), on the same photos and five folds, which are
+those of `kagglepipe training=head`: its whole command, near-duplicates and page included. `bare, head` is features and
+scikit-learn's logistic regression; all others train for --epochs (3) epochs of all layers. Seconds are those of all
+folds to the end of an epoch, with imports, decoding and the predictions of held-out photos (AutoGluon: of the last
+epoch alone). One round.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from measure import make_parser
+from libraries import BATCH, NAME, SIZE, Learning, Pass, Photos, labelled, load, out_of_fold, rate, read_job
+from measure import make_parser, run_process
 from photos import TEMPORARY, PhotoFiles, make_classifier, read_photo, unpacked
 
-NAME, SIZE, BATCH = "tf_efficientnet_lite0", 224, 16
 ROWS = {
-    "head": ("bare", "kagglepipe", "kagglepipe, torch alone", "timm's loader", "fastai"),
-    "fine-tuning": ("bare", "kagglepipe", "kagglepipe, as it comes", "timm's loader", "fastai"),
-    "inference": ("bare", "kagglepipe", "kagglepipe, torch alone", "timm's loader", "fastai"),
+    "head": ("bare", "kagglepipe", "kagglepipe, torch alone", "timm's loader", "fastai", "Lightning"),
+    "fine-tuning": ("bare", "kagglepipe", "kagglepipe, as it comes", "timm's loader", "fastai", "Lightning",
+                    "AutoGluon"),
+    "inference": ("bare", "kagglepipe", "kagglepipe, torch alone", "timm's loader", "fastai", "Lightning", "AutoGluon"),
     "flips": ("bare", "timm's loader", "fastai"),
-}
-Pass = Callable[[], object]  # once through all photos
-
-
-def labelled(folder: Path, count: int) -> tuple[list[Path], np.ndarray]:
-    """JPEG files of both classes in turn, and their labels."""
-    kinds = sorted(kind for kind in folder.rglob("Train/*") if kind.is_dir())
-    lists = [sorted(kind.glob("*.jpg"))[: count // len(kinds)] for kind in kinds]
-    files = [file for several in zip(*lists, strict=False) for file in several]
-    return files, np.arange(len(files)) % len(kinds)
+    "folds": ("kagglepipe", "bare, head", "bare, fine-tuning", "fastai", "Lightning", "AutoGluon"),
+}  # fmt: skip
+LIBRARIES = Path(__file__).with_name("libraries.py")
+Interpreters = dict[str, str]  # library -> interpreter of the environment where it is
 
 
 def fit_linear(features: np.ndarray, labels: np.ndarray) -> None:
@@ -56,6 +68,18 @@ def network(classes: int) -> torch.nn.Module:
     import timm
 
     return timm.create_model(NAME, num_classes=classes).to(memory_format=torch.channels_last)
+
+
+def weights_folder(place: Path) -> Path:
+    """The bundled weights as all load them: of timm's network without classifier, in the form that AutoGluon reads."""
+    import timm
+
+    backbone = make_classifier(NAME).backbone
+    torch.save(backbone.state_dict(), place / "pytorch_model.bin")
+    known = timm.get_pretrained_cfg(NAME).to_dict()
+    told = {"architecture": NAME, "num_features": backbone.num_features, "pretrained_cfg": known}
+    (place / "config.json").write_text(json.dumps(told))
+    return place
 
 
 def plain(work: str, batches: Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]) -> Pass:
@@ -90,12 +114,18 @@ def plain(work: str, batches: Callable[[], Iterator[tuple[torch.Tensor, torch.Te
 
 def bare(work: str, files: list[Path], labels: np.ndarray) -> Pass:
     """Photos as float tensors in memory."""
+    images, truth = tensors(files), torch.from_numpy(labels)
+    return plain(work, lambda: zip(images.split(BATCH), truth.split(BATCH), strict=True))
+
+
+def tensors(files: list[Path]) -> torch.Tensor:
+    """Normalised clean views (N, 3, S, S)."""
     from kagglepipe.images.views import clean_view
 
     views = np.stack([clean_view(read_photo(file), SIZE) for file in files])
-    images = (torch.from_numpy(views).permute(0, 3, 1, 2).float() - 127.5) / 127.5
-    images, truth = images.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
-    return plain(work, lambda: zip(images.split(BATCH), truth.split(BATCH), strict=True))
+    return ((torch.from_numpy(views).permute(0, 3, 1, 2).float() - 127.5) / 127.5).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def timm_loader(work: str, files: list[Path], labels: np.ndarray) -> Pass:
@@ -119,40 +149,6 @@ def timm_loader(work: str, files: list[Path], labels: np.ndarray) -> Pass:
         use_prefetcher=False, num_workers=2, mean=(0.5,) * 3, std=(0.5,) * 3, persistent_workers=True,
     )  # fmt: skip
     return plain(work, lambda: ((i.contiguous(memory_format=torch.channels_last), t) for i, t in loader))
-
-
-def fastai(work: str, files: list[Path], labels: np.ndarray) -> Pass:
-    """As its tutorials do it: ImageDataLoaders, vision_learner, fit_one_cycle, get_preds, tta."""
-    from fastai.vision.all import (
-        ImageDataLoaders,
-        Normalize,
-        Resize,
-        aug_transforms,
-        vision_learner,
-    )
-
-    rows = {file: int(label) for file, label in zip(files, labels, strict=True)}
-    loaders = ImageDataLoaders.from_path_func(
-        files[0].parent, files, lambda file: rows[file], valid_pct=0.02, seed=0, bs=BATCH, item_tfms=Resize(SIZE),
-        batch_tfms=[*aug_transforms(), Normalize.from_stats([0.5] * 3, [0.5] * 3)], device=torch.device("cpu"),
-    )  # fmt: skip
-    learner = vision_learner(loaders, NAME, pretrained=False)
-    if work in ("head", "fine-tuning"):
-        learner.freeze() if work == "head" else learner.unfreeze()
-        with learner.no_bar(), learner.no_logging():
-            return quietly(learner, lambda: learner.fit_one_cycle(1))
-    test = loaders.test_dl(files)
-    return quietly(learner, lambda: learner.get_preds(dl=test) if work == "inference" else learner.tta(dl=test))
-
-
-def quietly(learner: object, work: Pass) -> Pass:
-    """Without its bars."""
-
-    def once() -> None:
-        with learner.no_bar(), learner.no_logging():  # type: ignore[attr-defined]
-            work()
-
-    return once
 
 
 def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole: bool) -> Pass:
@@ -201,38 +197,131 @@ SYSTEMS: dict[str, Callable[[str, list[Path], np.ndarray], Pass]] = {
     "kagglepipe, torch alone": lambda *a: ours(*a, wanted="torch", whole=True),
     "kagglepipe, as it comes": lambda *a: ours(*a, wanted="auto", whole=False),
     "timm's loader": timm_loader,
-    "fastai": fastai,
 }
 
 
-def cell(work: str, system: str, folder: Path, count: int) -> None:
-    """One cell: prints images a second and peak memory in GB, without that of workers, as JSON."""
+# --- time to a log loss --------------------------------------------------------------------------------------------
+
+
+def whole_command(photos: Photos) -> tuple[float, float, np.ndarray]:
+    """`kagglepipe training=head` on these photos in an empty folder: (seconds, log loss, fold of each photo)."""
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        ids = [f"{row}{file.suffix}" for row, file in enumerate(photos.files)]
+        for file, id, label in zip(photos.files, ids, photos.labels, strict=True):
+            (place / f"photos/{label}").mkdir(parents=True, exist_ok=True)
+            (place / f"photos/{label}/{id}").symlink_to(file.resolve())
+        command = [sys.executable, "-m", "kagglepipe", "competition=image_folder", "competition.id=name"]
+        taken = run_process([*command, "competition.source=photos", "training=head"], place).seconds
+        found = pd.read_parquet(next(place.glob("outputs/*/*/oof.parquet"))).set_index("id").loc[ids]
+        likely = [row[row["target"]] for _, row in found.iterrows()]
+        return taken, float(-np.log(np.array(likely, np.float64)).mean()), found["fold"].to_numpy()
+
+
+@cache
+def bare_features(weights: Path) -> dict[Path, np.ndarray]:
+    """file -> features (F,) by the frozen network, of those that were encoded so far."""
+    return {}
+
+
+def bare_head(fold: Learning, weights: Path) -> None:
+    """Features of the frozen network, of each photo once, and scikit-learn's logistic regression as it comes."""
+    import timm
+    from sklearn.linear_model import LogisticRegression
+
+    known = bare_features(weights)
+    if new := [file for file in [*fold.train.files, *fold.valid.files] if file not in known]:
+        model = load(timm.create_model(NAME, num_classes=0), weights).eval().to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            found = torch.cat([model(batch) for batch in tensors(new).split(BATCH)]).numpy()
+        known |= zip(new, found, strict=True)
+    own, held_out = (np.stack([known[file] for file in some.files]) for some in (fold.train, fold.valid))
+    fold.note(LogisticRegression(max_iter=1000).fit(own, fold.train.labels).predict_proba(held_out))
+
+
+def bare_fine_tuning(fold: Learning, weights: Path) -> None:
+    """The loop that anybody would write, without augmentation."""
+    import timm
+
     torch.manual_seed(0)
-    files, labels = labelled(folder, count)
-    once = SYSTEMS[system](work, files, labels)
-    once()
-    start = time.perf_counter()
-    once()
-    taken = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    print(json.dumps({"rate": len(files) / taken, "peak": peak}))
+    model = torch.nn.Sequential(load(timm.create_model(NAME, num_classes=0), weights), torch.nn.Linear(1280, 2))
+    model.to(memory_format=torch.channels_last)
+    own, held_out, truth = tensors(fold.train.files), tensors(fold.valid.files), torch.from_numpy(fold.train.labels)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    for _ in range(fold.epochs):
+        model.train()
+        for rows in torch.randperm(len(own)).split(BATCH):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(model(own[rows]), truth[rows]).backward()
+            optimiser.step()
+        with torch.inference_mode():
+            model.eval()
+            fold.note(torch.cat([model(batch).softmax(dim=1) for batch in held_out.split(BATCH)]).numpy())
 
 
-def main(archive: Path, count: int, rounds: int, works: list[str]) -> None:
+LEARNERS = {"bare, head": bare_head, "bare, fine-tuning": bare_fine_tuning}
+
+
+def time_to_log_loss(photos: Photos, systems: list[str], python: Interpreters, weights: Path, goal: float,
+                     epochs: int) -> None:  # fmt: skip
+    """Prints when each reaches `goal`, and where it ends."""
+    taken, loss, folds = whole_command(photos)
+    tell_when("kagglepipe", [(taken, loss)], goal)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as job:
+        files = [str(file.resolve()) for file in photos.files]
+        json.dump({"files": files, "labels": photos.labels.tolist(), "folds": folds.tolist()}, job)
+        job.flush()
+        for system in systems[1:]:
+            tell_when(system, started(system, "folds", job.name, weights, epochs, python), goal)
+
+
+def tell_when(system: str, marks: list[tuple[float, float]], goal: float) -> None:
+    """Prints a row. marks: (seconds, log loss out of fold) after each epoch."""
+    reached = [f"after {taken:.0f} s" for taken, loss in marks if loss <= goal]
+    ends = ", ".join(f"{loss:.4f} after {taken:.0f} s" for taken, loss in marks)
+    print(f"{'folds':<14}{system:<26}log loss {goal:g} {reached[0] if reached else 'not reached'}: {ends}", flush=True)
+
+
+# --- all of them ---------------------------------------------------------------------------------------------------
+
+
+def started(system: str, work: str, place: str, weights: Path, number: int, python: Interpreters) -> Any:
+    """What a process of its own prints as JSON: a cell of the table, or marks of `folds`."""
+    own = [python[system], str(LIBRARIES)] if system in python else [sys.executable, __file__, "--one"]
+    done = subprocess.run([*own, system, work, place, str(weights), str(number)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{work}, {system}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def one(system: str, work: str, place: str, weights: str, number: str) -> Any:
+    """What `started` asks for, of a system of this file."""
+    torch.manual_seed(0)
+    if work == "folds":
+        return out_of_fold(LEARNERS[system], *read_job(Path(place)), int(number), Path(weights))
+    photos = labelled(Path(place), int(number))
+    return rate(SYSTEMS[system](work, photos.files, photos.labels), len(photos.files))
+
+
+def main(archive: Path, count: int, rounds: int, works: list[str], python: Interpreters, goal: float,
+         epochs: int) -> None:  # fmt: skip
     """Prints the table."""
     threads = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     print(f"{threads}; {count} photos, batches of {BATCH}")
     print(f"{'':<14}{'':<26}{'images/s':>9}{'to bare':>9}{'peak memory':>13}")
-    with unpacked(archive) as folder:
+    with unpacked(archive) as folder, tempfile.TemporaryDirectory() as place:
+        weights = weights_folder(Path(place))
         for work in works:
+            systems = [one for one in ROWS[work] if one in SYSTEMS | LEARNERS or one in python]
+            if work == "folds":
+                time_to_log_loss(labelled(folder, count), systems, python, weights, goal, epochs)
+                continue
             best: dict[str, dict[str, float]] = {}
             for _ in range(rounds):
-                for system in ROWS[work]:
-                    command = [sys.executable, __file__, str(folder), "--one", work, system, "--images", str(count)]
-                    done = subprocess.run(command, capture_output=True, text=True)
-                    if done.returncode:
-                        raise SystemExit(f"{work}, {system}: {done.stderr[-2000:]}")
-                    found = json.loads(done.stdout.splitlines()[-1])
+                for system in systems:
+                    found = started(system, work, str(folder), weights, count, python)
                     if found["rate"] > best.get(system, {"rate": 0.0})["rate"]:
                         best[system] = found
             for system, found in best.items():
@@ -241,12 +330,19 @@ def main(archive: Path, count: int, rounds: int, works: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    parser = make_parser(__doc__, images=256, rounds=2)
-    parser.add_argument("archive", type=Path)
-    parser.add_argument("--works", default=",".join(ROWS))
-    parser.add_argument("--one", nargs=2, metavar=("WORK", "SYSTEM"), help=argparse.SUPPRESS)
+    parser = make_parser(__doc__, images=256, rounds=2, epochs=3)
+    parser.add_argument("archive", type=Path, nargs="?")
+    parser.add_argument("--works", default="head,fine-tuning,inference,flips")
+    parser.add_argument("--log-loss", type=float, default=0.02)
+    for library in ("fastai", "Lightning", "AutoGluon"):
+        parser.add_argument(f"--{library.lower()}", dest=library, metavar="PYTHON", help=f"where {library} is")
+    parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        cell(*options.one, options.archive, options.images)
+        print(json.dumps(one(*options.one)))
     else:
-        main(options.archive, options.images, options.rounds, options.works.split(","))
+        given = {library: getattr(options, library) for library in ("fastai", "Lightning", "AutoGluon")}
+        given["fastai"] = given["fastai"] or (sys.executable if find_spec("fastai") else None)
+        known = {library: python for library, python in given.items() if python}
+        main(options.archive, options.images, options.rounds, options.works.split(","), known, options.log_loss,
+             options.epochs)  # fmt: skip
