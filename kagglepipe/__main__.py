@@ -1,6 +1,9 @@
 """`python -m kagglepipe`."""
 
-from kagglepipe.cli.main import main
+from kagglepipe.collector import without_garbage_collection
+
+with without_garbage_collection():
+    from kagglepipe.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@ from typing import Any
 from kagglepipe import console
 from kagglepipe.cli.arguments import is_sweep
 from kagglepipe.cli.errors import errors_in_one_line, explain
+from kagglepipe.collector import without_garbage_collection
 from kagglepipe.config import CONF
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
@@ -122,7 +123,9 @@ def run_job(config: Any, *, multirun: bool) -> float | dict[str, Any] | None:
     from kagglepipe.runs.store import RunStore
     from kagglepipe.runs.trial import trial_result
     from kagglepipe.stages.download import with_sample_if_no_data
-    from kagglepipe.tools.commands import run_command
+
+    with without_garbage_collection():
+        from kagglepipe.tools.commands import run_command
 
     config = with_sample_if_no_data(config)
     if config.run is not None and config.stage != "drill":

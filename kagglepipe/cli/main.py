@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kagglepipe import console
 from kagglepipe.cli.errors import errors_in_one_line
+from kagglepipe.collector import without_garbage_collection
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
 
@@ -31,10 +32,11 @@ def run(arguments: list[str]) -> None:
     with errors_in_one_line():
         if print_information(arguments):
             return
-        from kagglepipe.cli import arguments as words
-        from kagglepipe.cli.hydra_job import compose_and_run
-        from kagglepipe.cli.own_yaml import with_own_yaml
-        from kagglepipe.cli.yaml_files import check_utf8
+        with without_garbage_collection():
+            from kagglepipe.cli import arguments as words
+            from kagglepipe.cli.hydra_job import compose_and_run
+            from kagglepipe.cli.own_yaml import with_own_yaml
+            from kagglepipe.cli.yaml_files import check_utf8
 
         check_current_folder()
         words.check_arguments(arguments)

@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from kagglepipe.competitions.hamming import Numbers, close_pairs
 
@@ -173,6 +171,9 @@ def linked_rows(n: int, i: Sequence[int] | Numbers, j: Sequence[int] | Numbers) 
     >>> linked_rows(5, [0, 3], [3, 4]).tolist()
     [0, 1, 2, 0, 0]
     """
+    from scipy.sparse import coo_array  # most commands find everything prepared, and need none of it
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(i), np.int8), (np.asarray(i, np.int64), np.asarray(j, np.int64))), shape=(n, n))
     return pd.factorize(connected_components(links, directed=False)[1])[0].astype(np.int64)
 

@@ -19,16 +19,21 @@ class ActivationMaps(NamedTuple):
     is_exact: bool
 
 
-def activation_maps(model: Classifier, images: Tensor, weight: Tensor) -> ActivationMaps:
-    """Compute the maps of images (B, S, S, channels). weight: of the output in question in the linear head, (B, F).
+@torch.no_grad()
+def last_map(model: Classifier, images: Tensor) -> Tensor:
+    """Compute the backbone's last map, or its tokens, of images (B, S, S, channels), in float32."""
+    found: Tensor = model.backbone.forward_features(model.inputs(images))
+    return found.float()
+
+
+def activation_maps(model: Classifier, last: Tensor, weight: Tensor) -> ActivationMaps:
+    """Compute the maps of images from their `last_map`. weight: of the output in question in the linear head, (B, F).
 
     Where features are means of the backbone's last map, or that map itself, an output is a sum over its places, which
     the map shows (Zhou et al. 2016, "Learning deep features for discriminative localization"). Other backbones have
     layers in between: there the last map is weighed by the mean gradient of the output, and its positive part is
     taken (Selvaraju et al. 2017, "Grad-CAM"). A class token that is read alone leaves nothing to show: zeros.
     """
-    with torch.no_grad():
-        last = model.backbone.forward_features(model.inputs(images))
     last = last.detach().requires_grad_()
     features = model.backbone.forward_head(last, pre_logits=True)
     grid = as_grid(last, model.backbone).float()

@@ -9,38 +9,39 @@ from kagglepipe.predictions.evaluation import score_interval
 from kagglepipe.predictions.frame import Labels
 
 FOLDS = 5
-C = 0.01  # of the regression: there may be more features than rows
+ALPHA = 400.0  # penalty of the regression: there may be more features than rows
 
 
 @dataclass(frozen=True)
 class Apart:
-    """Area under the ROC curve with its 95 % interval, and the probability of each row to be of the test (N,)."""
+    """Area under the ROC curve with its 95 % interval, and scores (N,), above 0 for a row that is like the test."""
 
     auc: float
     low: float
     high: float
-    probs: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
 
 
 def tell_apart(features: npt.NDArray[np.floating], is_test: npt.NDArray[np.bool_], groups: Labels) -> Apart | None:
-    """Fit logistic regressions on standardised features (N, F), cross-fitted by groups; None for too few groups.
+    """Fit ridge regressions on standardised features (N, F), cross-fitted by groups; None for too few groups.
 
-    groups: codes 0 … G - 1 (N,), near-duplicates together, so that no twin tells the part of its twin.
+    groups: codes 0 … G - 1 (N,), near-duplicates together, so that no twin tells the part of its twin. A logistic
+    regression orders the rows alike and takes six times as long.
     """
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if min(len(np.unique(groups[is_test == one])) for one in (False, True)) < 2 * FOLDS:
         return None
-    probs = np.zeros((len(is_test), 2))
+    scores = np.zeros(len(is_test))
     for fit, own in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(features, is_test, groups):
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=1000))
-        probs[own] = model.fit(features[fit], is_test[fit]).predict_proba(features[own])
-    auc = single_auc(probs[:, 1], is_test)
-    low, high = score_interval("roc_auc", probs, is_test.astype(np.intp), groups)
-    return Apart(auc, low, high, probs[:, 1])
+        model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=ALPHA, class_weight="balanced"))
+        scores[own] = model.fit(features[fit], is_test[fit]).decision_function(features[own])
+    auc = single_auc(scores, is_test)
+    low, high = score_interval("roc_auc", np.column_stack([-scores, scores]), is_test.astype(np.intp), groups)
+    return Apart(auc, low, high, scores)
 
 
 def single_auc(values: npt.ArrayLike, is_test: npt.NDArray[np.bool_]) -> float:

@@ -54,10 +54,12 @@ def origin(facts: Origin) -> Section:
     return Section("origin", "Origin", list(tables))
 
 
-def render(title: str, sections: Sequence[Section], album: Album) -> str:
-    """Make the HTML of the page. Names in it are escaped, pictures are data URIs."""
-    page = environment().get_template("page.html")
-    return str(page.render(title=title, sections=sections, pictures=album.pictures, overlays=album.overlays))
+def render(title: str, sections: Sequence[Section], album: Album, inputs: str = "") -> str:
+    """Make the HTML of the page. Names in it are escaped, pictures are data URIs. inputs: hash of what
+    it is made of, "" for a page that is always made anew.
+    """
+    shown = {"sections": sections, "pictures": album.pictures, "overlays": album.overlays}
+    return str(environment().get_template("page.html").render(title=title, inputs=inputs, **shown))
 
 
 def check_page(path: Path, title: str) -> None:

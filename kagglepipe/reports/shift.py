@@ -65,7 +65,7 @@ def between_splits(facts: pd.DataFrame, features: NDArray[np.float32] | None, al
     blocks: list[Any] = [Table(words, ("what", "AUC", "95 % interval"), rows), Text(verdict(list(tried.values())))]
     best = tried.get("features of the network", of_facts)
     keys = facts["key"].to_numpy()[is_test]
-    order = np.argsort(-best.probs[is_test], kind="stable")[:EXAMPLES]
+    order = np.argsort(-best.scores[is_test], kind="stable")[:EXAMPLES]
     tiles = [tile for k in order.tolist() if (tile := album.tile(str(keys[k]))).number is not None]
     return [*blocks, Shelf("Pictures to classify that are least like training", [("", tiles)])] if tiles else blocks
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kagglepipe.collector import without_garbage_collection
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json
@@ -46,7 +47,8 @@ def read_data(config: Config, *, frames: bool = True) -> "Dataset":
 
 def inference_backend(config: Config) -> "InferenceBackend":
     """Device, precision and library of inference. Raises UserError for a missing device."""
-    from kagglepipe.training.backends import make_backend
+    with without_garbage_collection():
+        from kagglepipe.training.backends import make_backend
 
     return make_backend(config.device, config.engine, config.backend_dir)
 
@@ -192,7 +194,8 @@ def make_learner(config: Config, dataset: "Dataset") -> "Learner":
         config.prepare.max_side,
     )  # fmt: skip
     if options.competition.kind == "image":
-        from kagglepipe.training.image_learner import ImageLearner
+        with without_garbage_collection():
+            from kagglepipe.training.image_learner import ImageLearner
 
         return ImageLearner(dataset, options, runtime)
     if options.model.temporal.cell == "auto":

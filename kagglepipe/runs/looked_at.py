@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.cache import image_reader
 from kagglepipe.images.decode import Pixels
 from kagglepipe.runs.run import Run
+
+if TYPE_CHECKING:
+    from kagglepipe.training.backends import InferenceBackend
 
 PixelsDir = Callable[[int, str], Path | None]
 
@@ -45,7 +48,7 @@ def network_of(run: Run, part: str = "preprocessing") -> Run | None:
 
 def looked_at(
     network: Run, dataset: Dataset, ids: Sequence[str], answers: Truth, classes: Sequence[str], pixels_dir: PixelsDir,
-    device: Any,
+    backend: "InferenceBackend",
 ) -> Looked:  # fmt: skip
     """Make the maps of labelled pictures `ids` for their answers, (N,) or (N, C) in the order of `classes`."""
     from kagglepipe.training.checkpoint import read_checkpoints
@@ -74,7 +77,7 @@ def looked_at(
     if meta.get("task") != "ordinal":  # whose outputs are between classes, in their order
         wanted[:, places] = wanted.copy()
     folds = [fold_of[ids[k]] for k in views]
-    maps, is_exact = class_maps(checkpoints, folds, list(views.values()), wanted, device)
+    maps, is_exact = class_maps(checkpoints, folds, list(views.values()), wanted, backend.device, backend.precision.dtype)
     shown = {ids[k]: one for k, one in zip(views, maps, strict=True) if one.max() > 0}
     return Looked(network.name, preprocessing.crop, preprocessing.crop_pct, is_exact, shown, missing)
 

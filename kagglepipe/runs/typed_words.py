@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,15 @@ def _in_hydra(value: Any) -> str:
 
 def setting(choice: str, name: str, default: Any = None) -> Any:
     """Write a setting in a YAML file of conf/competition."""
+    return shipped_settings(choice).get(name, default)
+
+
+@cache
+def shipped_settings(choice: str) -> dict[str, Any]:
+    """Load the settings of a YAML file of conf/competition, once in a process: parsing takes milliseconds."""
     found = read_yaml(CONF / "competition" / f"{choice}.yaml")
-    return found.get("competition", found).get(name, default)
+    settings: dict[str, Any] = found.get("competition", found)
+    return settings
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

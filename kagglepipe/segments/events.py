@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.signal import find_peaks
 
 from kagglepipe.segments.event_metrics import event_scorer
 from kagglepipe.segments.postprocess import FrameProbs, smooth, smoothing_radius
@@ -47,6 +46,8 @@ def pick_events(
     0     v   1.0  pass    0.9
     1     v   3.0  pass    0.4
     """
+    from scipy.signal import find_peaks  # takes half a second to import
+
     parts = []
     for video, own in probs.items():
         values = smooth(own.probs, smoothing_radius(settings.smoothing, own.step)).round(DECIMALS)

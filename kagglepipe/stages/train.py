@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe import distributed
+from kagglepipe.collector import without_garbage_collection
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, network_side
 from kagglepipe.distributed import is_rank_zero
@@ -153,7 +154,8 @@ def fold_numbers(dataset: Dataset) -> list[int]:
 
 def train_missing(config: Config, dataset: Dataset, run: Run) -> None:
     """Train the wanted folds that are not finished, then merge if all folds are."""
-    from kagglepipe.training.resume import forget_progress
+    with without_garbage_collection():
+        from kagglepipe.training.resume import forget_progress
 
     start, limit, only, stage = time.perf_counter(), config.training.budget, config.folds.only, config.stage
     folds = fold_numbers(dataset)

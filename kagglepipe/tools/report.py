@@ -66,6 +66,7 @@ from kagglepipe.runs.configured import (
 from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.looked_at import looked_at, network_of
+from kagglepipe.runs.page_inputs import inputs_hash, is_current
 from kagglepipe.runs.provenance import flat, written_options
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.timelines import timelines_of
@@ -100,8 +101,12 @@ def page_at_end(config: Config) -> tuple[int, str] | None:
     if not (is_at_end(config) and config.report.write):
         return None
     try:
+        run = find_run(config)
+        page = page_file(config, run)
+        if is_current(page, inputs_hash(config, run)) and beside_page(page, run, "MODEL_CARD.md").exists():
+            return logging.INFO, f"{page} is up to date"
         with console.working("report"):
-            return logging.INFO, str(write_report(config, find_run(config)))
+            return logging.INFO, str(write_report(config, run))
     except Exception as error:  # the submission is there, which no fault of a page may hide
         if not isinstance(error, UserError):
             log.exception("report: the page was not written")
@@ -131,7 +136,7 @@ def write_report(config: Config, run: Run) -> Path:
 
     config: of the command. Raises UserError without out-of-fold rows, and for the page of another run.
     """
-    config = own_config(run, config)
+    command, config = config, own_config(run, config)
     competition = config.competition
     if not run.oof_file.exists() or (oof := run.oof()).empty:
         raise UserError(f"{run.name} has no out-of-fold rows, which a report is about: train it with folds.only=[]")
@@ -163,7 +168,7 @@ def write_report(config: Config, run: Run) -> Path:
     lines = submitted(config, run, dataset)
     facts, made = facts_of(config, run, dataset, lines), origin_of(run)
     sections = [overview(facts), data, labels, learning(*learned(run)), *maps, last, *segments, origin(made)]
-    write_page(path, render(title, sections, album))
+    write_page(path, render(title, sections, album, inputs_hash(command, run)))
     write_if_changed(beside_page(path, run, "MODEL_CARD.md"), model_card(title, facts, made).encode())
     return path
 
@@ -225,9 +230,9 @@ def looked_section(config: Config, run: Run, dataset: Dataset, found: Predicted,
         return []
     places = [k for k, id in enumerate(found.oof["id"].astype(str)) if id in album.ids][:MOST_MAPS]
     ids, answers = found.oof["id"].astype(str).iloc[places].tolist(), found.answers[places]
-    device = inference_backend(config).device
+    backend = inference_backend(config)
     try:
-        seen = looked_at(network, dataset, ids, answers, found.classes, config.pixels_dir, device)
+        seen = looked_at(network, dataset, ids, answers, found.classes, config.pixels_dir, backend)
     except (UserError, OSError) as error:  # its weights were removed, or changed
         return [Section("looked", "What it looked at", [Text(f"There are no maps: {error}")])]
     album.missing.update(seen.missing)

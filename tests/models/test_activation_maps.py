@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from kagglepipe.models.activation_maps import activation_maps
+from kagglepipe.models.activation_maps import activation_maps, last_map
 from kagglepipe.models.classifier import Classifier, Preprocessing
 
 
@@ -44,7 +44,7 @@ IMAGE[0, 2:, :2, 1] = 255  # green below on the left
 def test_the_map_of_a_network_by_hand() -> None:
     model = classifier(ByHand("mean"))
     weight = torch.tensor([[2.0, -1.0, 0.0]])
-    maps, is_exact = activation_maps(model, IMAGE, weight)
+    maps, is_exact = activation_maps(model, last_map(model, IMAGE), weight)
     # features are (1/4, 1/4, 0), of root mean square sqrt(1/24): a red cell has 2 · sqrt(24), a green one -sqrt(24)
     assert is_exact
     np.testing.assert_allclose(maps[0], np.array([[0, 2], [-1, 0]]) * 24**0.5, rtol=1e-6)
@@ -54,7 +54,7 @@ def test_the_map_of_a_network_by_hand() -> None:
 def test_the_mean_of_a_map_and_the_bias_are_the_logit(head: str) -> None:
     model = classifier(ByHand(head))
     images = torch.randint(0, 256, (5, 4, 4, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    maps, is_exact = activation_maps(model, images, model.head.weight[[0, 1, 1, 0, 0]])
+    maps, is_exact = activation_maps(model, last_map(model, images), model.head.weight[[0, 1, 1, 0, 0]])
     assert is_exact
     logits = model(images)[torch.arange(5), torch.tensor([0, 1, 1, 0, 0])]
     found = maps.mean(dim=(1, 2)) + model.head.bias[torch.tensor([0, 1, 1, 0, 0])]
@@ -65,7 +65,8 @@ def test_behind_a_layer_gradients_tell_what_speaks_for_an_answer() -> None:
     backbone = ByHand("layer")
     backbone.layer.weight.data = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     backbone.layer.bias.data = torch.tensor([0.1, 0.1, 0.1])
-    maps, is_exact = activation_maps(classifier(backbone), IMAGE, torch.tensor([[1.0, -1.0, 0.0]]))
+    model = classifier(backbone)
+    maps, is_exact = activation_maps(model, last_map(model, IMAGE), torch.tensor([[1.0, -1.0, 0.0]]))
     assert not is_exact
     assert (maps[0] > 0).tolist() == [[False, True], [False, False]]  # red speaks for it, green against it
 
@@ -74,7 +75,7 @@ def test_behind_a_layer_gradients_tell_what_speaks_for_an_answer() -> None:
 def test_maps_of_timms_networks_leave_no_gradients(name: str, size: int, exact: bool) -> None:
     model = classifier(timm.create_model(name, num_classes=0), size)
     images = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)
-    maps, is_exact = activation_maps(model, images, model.head.weight)
+    maps, is_exact = activation_maps(model, last_map(model, images), model.head.weight)
     assert is_exact == exact
     assert maps.shape[0] == 2
     assert maps.shape[1] == maps.shape[2] > 1
@@ -85,4 +86,4 @@ def test_maps_of_timms_networks_leave_no_gradients(name: str, size: int, exact: 
 def test_a_class_token_read_alone_has_no_map() -> None:
     model = classifier(timm.create_model("test_vit", num_classes=0, global_pool="token"), 160)
     images = torch.randint(0, 256, (2, 160, 160, 3), dtype=torch.uint8)
-    assert activation_maps(model, images, model.head.weight).maps.abs().max() == 0
+    assert activation_maps(model, last_map(model, images), model.head.weight).maps.abs().max() == 0
