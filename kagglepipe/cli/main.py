@@ -3,6 +3,7 @@
 A UserError, and Hydra's own errors about the command line, end in one line and exit code 2; Ctrl-C ends in 130.
 """
 
+import gc
 import shlex
 import sys
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ def main() -> None:
         pass
     finally:
         console.close_streams()
+        gc.freeze()  # else the interpreter's end looks for garbage in all of torch, which takes seconds
 
 
 def run(arguments: list[str]) -> None:

@@ -56,13 +56,15 @@ def cut_out(image: Pixels) -> Mask | None:
     ground = np.median(border, axis=0)
     if (abs(border - ground).max(axis=1) > EVEN).mean() > MAX_UNEVEN:
         return None
-    alike = (abs(image - ground).max(axis=2) <= EVEN).astype(np.uint8)
-    pieces = cv2.connectedComponents(alike)[1]
-    at_border = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
-    mask = (~np.isin(pieces, at_border[at_border > 0])).astype(np.uint8)
+    alike = cv2.inRange(image, np.ceil(ground - EVEN), np.floor(ground + EVEN))
+    count, pieces = cv2.connectedComponents(alike)
+    is_object = np.ones(count, np.uint8)
+    is_object[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = 0
+    is_object[0] = 1  # what is not alike, at the border too
+    mask = is_object[pieces]
     square = np.ones((3, 3), np.uint8)
     mask = cv2.erode(cv2.morphologyEx(mask, cv2.MORPH_OPEN, square), square)  # without the seam of the background
-    return mask if OBJECT[0] < mask.mean() < OBJECT[1] else None
+    return mask if OBJECT[0] < cv2.countNonZero(mask) / mask.size < OBJECT[1] else None
 
 
 def pasted(
@@ -86,7 +88,7 @@ def pasted(
     top, left = rng.integers(0, height - size[1] + 1), rng.integers(0, width - size[0] + 1)
     whole = ground.astype(np.float32)
     part = whole[top : top + size[1], left : left + size[0]]
-    part += (np.minimum(thing, 255) - part) * cover[..., None]
+    part += (np.minimum(thing, 255) - part) * cv2.merge([cover] * 3)  # numpy would loop over three channels at a time
     return whole.round().astype(np.uint8)
 
 
