@@ -10,6 +10,7 @@ FOLDER is laid out as competition=surveillance_fights wants it. Prints two table
 """
 
 import argparse
+import copy
 import tempfile
 import time
 from pathlib import Path
@@ -45,7 +46,7 @@ def prepared_learner(arguments: argparse.Namespace, root: Path) -> SequenceLearn
     """A learner of the prepared folder."""
     config = composed(
         "competition=surveillance_fights", f"competition.source={arguments.folder}", f"paths.root={root}",
-        "stage=prepare", f"sequences.rate={arguments.rate}", "sequences.motion=false",
+        "stage=prepare", f"sequences.rate={arguments.rate}", "sequences.motion=false", "model.temporal.cell=lstm",
         f"sequences.clip_frames={arguments.frames}",
     )  # fmt: skip
     run_command(config)
@@ -64,9 +65,10 @@ def features(learner: SequenceLearner) -> None:
                 pass
     decoded = time.perf_counter() - start
     total, batch = sum(item.frames for item in videos), torch.zeros(32, size, size, 3, dtype=torch.uint8)
-    model, device = learner.network.model.eval(), learner.runtime.device
+    model, device = copy.deepcopy(learner.network.model).eval(), learner.runtime.device
+    model.backbone.to(learner.precision.dtype, memory_format=torch.channels_last)
     start = time.perf_counter()
-    with torch.inference_mode(), torch.autocast(device.type, learner.precision.dtype):
+    with torch.inference_mode():
         for _ in range(-(-total // len(batch))):
             model.features(batch.to(device))
     forward = time.perf_counter() - start

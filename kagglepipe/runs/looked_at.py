@@ -77,7 +77,9 @@ def looked_at(
     if meta.get("task") != "ordinal":  # whose outputs are between classes, in their order
         wanted[:, places] = wanted.copy()
     folds = [fold_of[ids[k]] for k in views]
-    maps, is_exact = class_maps(checkpoints, folds, list(views.values()), wanted, backend.device, backend.precision.dtype)
+    maps, is_exact = class_maps(
+        checkpoints, folds, list(views.values()), wanted, backend.device, backend.precision.dtype
+    )
     shown = {ids[k]: one for k, one in zip(views, maps, strict=True) if one.max() > 0}
     return Looked(network.name, preprocessing.crop, preprocessing.crop_pct, is_exact, shown, missing)
 

@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe import console
+from kagglepipe import __version__, console
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.fold_file import near_duplicates
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.files import file_state, sha256
 from kagglepipe.images.cache import PixelCache
 from kagglepipe.kaggle.ledger import read_ledger
 from kagglepipe.options import CompetitionOptions
@@ -66,7 +67,6 @@ from kagglepipe.runs.configured import (
 from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.looked_at import looked_at, network_of
-from kagglepipe.runs.page_inputs import inputs_hash, is_current
 from kagglepipe.runs.provenance import flat, written_options
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.timelines import timelines_of
@@ -171,6 +171,25 @@ def write_report(config: Config, run: Run) -> Path:
     write_page(path, render(title, sections, album, inputs_hash(command, run)))
     write_if_changed(beside_page(path, run, "MODEL_CARD.md"), model_card(title, facts, made).encode())
     return path
+
+
+def inputs_hash(config: Config, run: Run) -> str:
+    """Hash what a page is made of: the states of the files that it reads, its options, and the package's version.
+
+    config: of the command. Files are those of the run and of its members, the prepared tables, the submission and the
+    ledger; pictures are not among them. A state is a size and times, so that a large run costs nothing.
+    """
+    page, sent = page_file(config, run), submission_files(config, run)
+    files = {file for one in (run, *run.members) for file in one.folder.rglob("*")} | {*config.base_dir.glob("*")}
+    files -= {page, beside_page(page, run, "MODEL_CARD.md")}
+    files |= {beside_page(page, run, "suspects.csv"), *sent}
+    states = {str(file): file_state(file) for file in sorted(files) if file.is_file()}
+    return sha256(repr((__version__, config.report, states)))
+
+
+def is_current(path: Path, inputs: str) -> bool:
+    """Whether a page is made of these inputs."""
+    return path.is_file() and f'"{inputs}"' in path.read_text(encoding="utf-8", errors="replace")[:2000]
 
 
 # --- data and pictures ---------------------------------------------------------------------------------------------
@@ -353,10 +372,14 @@ def scores_of(metrics: Any, metric: str) -> list[Interval]:
     return [one for one in found if math.isfinite(one.value)]
 
 
+def submission_files(config: Config, run: Run) -> tuple[Path, Path]:
+    """The submission of a run, and the ledger."""
+    return config.ledger_file.with_name(f"{run.name}.csv"), config.ledger_file
+
+
 def submitted(config: Config, run: Run, dataset: Dataset | None) -> list[str]:
     """What was submitted, in sentences."""
-    ledger = config.ledger_file
-    file = ledger.with_name(f"{run.name}.csv")
+    file, ledger = submission_files(config, run)
     rows = [row for row in read_ledger(ledger) if row["run"] == run.name]
     if not file.exists() and not rows:
         nothing = dataset is not None and dataset.nothing_to_classify

@@ -20,8 +20,8 @@ def class_maps(
 ) -> tuple[list[NDArray[np.float32]], bool]:  # fmt: skip
     """(map (H, W) of each of N images, whether they are exact), by the network of its fold.
 
-    views: clean views (S, S, C). coefficients: what the map is of, as a sum of the head's outputs, (N, O). dtype: of the
-    network up to its last map.
+    views: clean views (S, S, C). coefficients: what the map is of, as a sum of the head's outputs, (N, O).
+    dtype: of the network up to its last map.
     """
     maps: list[NDArray[np.float32]] = [np.zeros((1, 1), np.float32)] * len(views)
     is_exact = True
