@@ -104,7 +104,7 @@ def page_at_end(config: Config) -> tuple[int, str] | None:
         run = find_run(config)
         page = page_file(config, run)
         if is_current(page, inputs_hash(config, run)) and beside_page(page, run, "MODEL_CARD.md").exists():
-            return logging.INFO, f"{page} is up to date"
+            return logging.INFO, str(page)
         with console.working("report"):
             return logging.INFO, str(write_report(config, run))
     except Exception as error:  # the submission is there, which no fault of a page may hide

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ import kagglepipe as kp
 from kagglepipe import console
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.files import write_bytes
 from kagglepipe.runs.run import Run
 from kagglepipe.tools import plan, report
 from kagglepipe.tools.commands import run_command
@@ -89,9 +91,41 @@ def test_a_page_that_cannot_be_written_fails_no_finished_command(
         run_command(toy_config)
 
 
+def test_a_page_is_made_again_when_what_it_is_made_of_has_changed(
+    toy_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, made, write = replace(toy_config, stage="all"), list[str](), write_report
+    monkeypatch.setattr(report, "write_report", lambda *given: made.append("page") or write(*given))
+    run = run_of(toy_config)
+    report.page_at_end(config)
+    made.clear()
+    before = (run.folder / "report.html").read_bytes()
+
+    def is_made(**changed: Any) -> bool:
+        made.clear()
+        assert report.page_at_end(replace(config, **changed)) == (logging.INFO, str(run.folder / "report.html"))
+        return bool(made)
+
+    assert not is_made()
+    assert (run.folder / "report.html").read_bytes() == before
+    suspects, table = run.folder / "suspects.csv", toy_config.data_dir / "table.parquet"
+    for file in (suspects, run.metrics_file, table, toy_config.ledger_file.with_name(f"{run.name}.csv")):
+        write_bytes(file, file.read_bytes() if file.exists() else b"")
+        assert is_made()
+        assert not is_made()
+    assert is_made(report=replace(toy_config.report, images=3))
+    assert is_made()
+    (run.folder / "MODEL_CARD.md").unlink()
+    assert is_made()
+    assert (run.folder / "MODEL_CARD.md").exists()
+    (run.folder / "report.html").unlink()
+    assert is_made()
+
+
 def test_progress_names_the_report_while_stage_all_writes_it(
     toy_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (run_of(toy_config).folder / "report.html").unlink()
     monkeypatch.setattr(report, "write_report", lambda *_: [one.name for one in console._active][-1])
     assert report.page_at_end(replace(toy_config, stage="all")) == (logging.INFO, "report")
 
