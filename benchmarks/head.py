@@ -1,6 +1,6 @@
 """What `stage=all training=head` costs beside the bare work, measured in one run.
 
-    python benchmarks/head.py [ARCHIVE.zip or FOLDER] [--rounds 3]
+    python benchmarks/head.py [ARCHIVE.zip or FOLDER] [--rounds 3] [--engine torch]
 
 Bare work: import torch, timm and OpenCV, decode every file once, one forward pass of the same network over every
 image, in the same precision and batch size. Each round runs, as processes of their own: bare, the command on an
@@ -68,7 +68,9 @@ def show(name: str, row: tuple[float, ...]) -> None:
 def main() -> None:
     parser = make_parser(__doc__, rounds=3)
     parser.add_argument("source", nargs="?", type=Path)
+    parser.add_argument("--engine", default="auto", help="of the command")
     arguments = parser.parse_args()
+    options = [f"engine={arguments.engine}"]
     with tempfile.TemporaryDirectory() as folder:
         if arguments.source is None:
             from kagglepipe.samples.photos import make_photos
@@ -76,8 +78,9 @@ def main() -> None:
             for times in (1, 10):
                 images = Path(folder) / f"sample-{times}"
                 make_photos(images, per_class=80 * times, test=60 * times)
-                options = ["competition.slug=bench"]
-                compare(f"built-in sample × {times}", images, images, arguments.rounds, options)
+                compare(
+                    f"built-in sample × {times}", images, images, arguments.rounds, [*options, "competition.slug=bench"]
+                )
             return
         source = arguments.source.resolve()
         images = source
@@ -85,7 +88,7 @@ def main() -> None:
             images = Path(folder) / "images"
             with zipfile.ZipFile(source) as archive:
                 archive.extractall(images)
-        compare(source.name, images, source, arguments.rounds, [])
+        compare(source.name, images, source, arguments.rounds, options)
 
 
 if __name__ == "__main__":
