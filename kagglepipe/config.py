@@ -277,6 +277,12 @@ class Config(Options):
             return self.augmentation.policy
         return self.competition.augmentation or POLICY_OF_MODE[mode]
 
+    @property
+    def interpolation(self) -> list[float]:
+        """`training.interpolation`, null resolved."""
+        training = self.training
+        return training.interpolation or ([0.5, 1.0] if training.mode == "auto" else [1.0])
+
 
 def hydra_string(value: str) -> str:
     """Quote a text so that Hydra's grammar and OmegaConf read it back unchanged.

@@ -733,10 +733,10 @@ class TrainingOptions(Options, group="training"):
         None, "Decay of an exponential moving average of the weights, which is what is validated and saved, as 0.95; "
         "null: no.", above=0, below=1, read_by="finetune", added="0.4.0",
     )  # fmt: skip
-    interpolation: list[float] = option(
-        [1.0], "Weights to save, in parts of the way from the network with its head alone (0) to the fine-tuned one "
-        "(1): of several those of least loss on the fold's own rows. training=finetune: [0.5,1].", above=0, at_most=1,
-        read_by="image finetune", added="0.4.0",
+    interpolation: list[float] | None = option(
+        None, "Weights to save, in parts of the way from the network with its head alone (0) to the fine-tuned one "
+        "(1): of several those of least loss on the fold's own rows. training=finetune: [0.5,1]; null: the same where "
+        "training=auto fine-tunes, else [1].", above=0, at_most=1, read_by="image finetune", added="0.4.0",
     )  # fmt: skip
     sampling: str = option(
         "uniform", "Rows of an epoch; balanced: as many, as often from each class, or tag.",
@@ -778,7 +778,7 @@ class TrainingOptions(Options, group="training"):
             )
         if not self.regularisation:
             raise UserError("training.regularisation needs one or more values above 0, as [0.01,0.1,1]")
-        if not self.interpolation:
+        if self.interpolation == []:
             raise UserError("training.interpolation needs one or more values above 0, as [0.5,1]")
 
 

@@ -176,8 +176,8 @@ def learner_options(config: Config) -> "LearnerOptions":
     augmentation = replace(config.augmentation, policy=config.augmentation_policy(mode), mirror=config.mirror)
     turns = turns_of(config.predict.tta, augmentation) if competition.kind == "image" else []
     return LearnerOptions(
-        competition, config.model, replace(config.training, mode=mode), config.sequences, augmentation, config.seed,
-        config.short_side if competition.has_encoder else 0, tuple(turns),
+        competition, config.model, replace(config.training, mode=mode, interpolation=config.interpolation),
+        config.sequences, augmentation, config.seed, config.short_side if competition.has_encoder else 0, tuple(turns),
     )  # fmt: skip
 
 

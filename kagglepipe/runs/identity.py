@@ -22,7 +22,7 @@ ENSEMBLE_VERSION = 2  # raised when the same members are blended differently
 FORM_WORDS = {*(f"form={form}" for form in FORMS), *(f"task={task}" for task in TASKS)}
 RUN_WORDS = {"head", "finetune", "best", "mean", "network", "segments", "augmented", "cropped", "teacher", "classes",
              *FORM_WORDS}  # fmt: skip  # and the kind
-BY_CONTENT = {"model.weights", "training.teacher", "training.confidence"}  # `run_identity` has hashes of their files
+RESOLVED = {"training.interpolation", "model.weights", "training.teacher", "training.confidence"}  # or by their files
 
 
 def run_identity(config: Config, dataset: "Dataset", mode: str, teacher: "Run | None") -> dict[str, Any]:
@@ -159,7 +159,7 @@ def kinds_reading(name: str) -> list[str]:
 def group_settings(config: Config, group: Options, mode: str) -> dict[str, Any]:
     """Collect the options of a group that change results of a run in `mode`.
 
-    Not those of BY_CONTENT, which count by their files' content. An option with `added` is among them only where it
+    Not those of RESOLVED, which count by what they come to. An option with `added` is among them only where it
     differs from its default.
     """
     return {
@@ -167,7 +167,7 @@ def group_settings(config: Config, group: Options, mode: str) -> dict[str, Any]:
         for one in fields(group)  # type: ignore[arg-type]  # every group is a dataclass
         if one.metadata["changes_results"]
         and not is_dataclass(one.default_factory)
-        and (name := group.prefix + one.name) not in BY_CONTENT
+        and (name := group.prefix + one.name) not in RESOLVED
         and is_option_read(config, name, mode)
         and not (one.metadata["added"] and getattr(group, one.name) == default_value(one))
     }
@@ -186,6 +186,8 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
         "seed": config.seed,
         "result_version": RESULT_VERSION[mode if is_image else "time"],
     }
+    if is_image and mode == "finetune" and (parts := config.interpolation) != [1]:
+        settings["training"]["interpolation"] = parts
     if is_image and mode == "finetune" and competition.metric != "accuracy":
         settings["training"]["best_by"] = competition.metric  # the best epoch is kept
     if not is_image:

@@ -342,8 +342,8 @@ def fit(
     its shard of every batch, and all end with the same weights.
     """
     on_gpu = model.head.weight.device.type == "cuda"
-    is_moved = options.interpolation != [1] and not options.from_scratch
-    start = weights_of(model) if is_moved else {}
+    parts = options.interpolation or [1.0]
+    start = weights_of(model) if parts != [1] and not options.from_scratch else {}
     batches = ImageBatches(
         images, train, batch_size=options.batch_size, seed=seed, workers=workers, pinned=on_gpu,
         draw=order_of(train, images.labels[train], task, options),
@@ -363,7 +363,7 @@ def fit(
         )  # fmt: skip
     if start:
         size = runtime.micro_batch or options.batch_size
-        interpolate(model, start, options.interpolation, lambda: evaluate_with(size)[0], name)
+        interpolate(model, start, parts, lambda: evaluate_with(size)[0], name)
     return history
 
 

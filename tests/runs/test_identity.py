@@ -12,7 +12,7 @@ from kagglepipe.files import write_json
 from kagglepipe.models.weights import BUNDLED, own_input
 from kagglepipe.options import CacheOptions, CompetitionOptions, ModelOptions, PathsOptions, TrainingOptions
 from kagglepipe.runs.configured import identity_of, run_of
-from kagglepipe.runs.identity import shipped_orders, usual_order
+from kagglepipe.runs.identity import result_settings, shipped_orders, usual_order
 
 BLUE_RED = ["blue", "red"]
 
@@ -129,3 +129,19 @@ def test_the_input_that_is_known_is_the_networks(network: str) -> None:
 
     seen = preprocessing_of(timm.create_model(network, num_classes=0), image_size=None, crop="center", short_side=256)
     assert own_input(network) == (seen.size, seen.crop_pct)
+
+
+def test_weights_half_way_from_the_head_are_named_wherever_they_come_from(tmp_path: Path) -> None:
+    """A GPU fine-tunes without a word, and remembers as training=finetune does; plain fine-tuning keeps its names."""
+    plain, halves = [1.0], [0.5, 1.0]
+
+    def settings(mode: str, parts: list[float] | None) -> dict[str, object]:
+        options = replace(config(tmp_path), training=TrainingOptions(mode=mode, interpolation=parts))
+        found: dict[str, object] = result_settings(options, "finetune")["training"]
+        return found
+
+    assert settings("auto", None) == settings("finetune", halves) == settings("auto", halves)
+    assert settings("auto", None)["interpolation"] == halves
+    assert settings("finetune", None) == settings("finetune", plain) == settings("auto", plain)
+    assert "interpolation" not in settings("finetune", None)
+    assert "interpolation" not in result_settings(config(tmp_path), "head")["training"]
