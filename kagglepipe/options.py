@@ -132,15 +132,10 @@ class CompetitionOptions(Options, group="competition"):
         stages=f"{NAMED} | doctor",
     )
     kind: str = option(
-        "image",
-        "Type of the items.",
-        choices=("image", "video", "series", "audio"),
-        stages=f"{NAMED} | doctor",
+        "image", "Type of the items.", choices=("image", "video", "series", "audio"), stages=f"{NAMED} | doctor"
     )
     classes: list[str] = option(
-        [],
-        "Class names in the order of their index; empty: the class folders, sorted.",
-        stages="prepare | train | submit",
+        [], "Class names in the order of their index; empty: the folders, sorted.", stages="prepare | train | submit"
     )
     layout: dict[str, str] = option({}, "Folder of each class in the archive; empty: all in `train`, or in the root.")
     test: str | None = option(
@@ -259,6 +254,9 @@ class CompetitionOptions(Options, group="competition"):
         choices=ID_FORMS,
         stages="prepare | train | submit",
     )
+    shares: bool = option(
+        False, "Answer each class as often as in training.", read_by="task=multiclass", stages="submit", added="0.4.0"
+    )
     id_column: str = option("id", "Column of the ids in the submission.", stages="prepare | submit")
     target_column: str = option("label", "Column of the answers in the submission.", stages="prepare | submit")
     metric: str = option(
@@ -292,30 +290,19 @@ class CompetitionOptions(Options, group="competition"):
         added="0.4.0",
     )
     ranks: int = option(
-        5,
-        "For form=ranking: classes of an answer, the likeliest first.",
-        least=1,
-        read_by="form=ranking",
-        stages="submit",
+        5, "For form=ranking: classes of an answer, likeliest first.", least=1, read_by="form=ranking", stages="submit"
     )
     sample_submission: str | None = option(
         None, "File in the source with the rows and columns, in order.", path=True, stages="prepare | submit"
     )
     answers: str | None = option(
-        None,
-        "CSV of true test classes, as submitted; only for scores.",
-        path=True,
-        stages="prepare | train | ensemble | submit",
+        None, "CSV of true test classes; only for scores.", path=True, stages="prepare | train | ensemble | submit"
     )
     sample_slug: str | None = option(
         None, "Slug of the built-in sample that stands in for missing data.", stages="download"
     )
     augmentation: str | None = option(
-        None,
-        "Policy of augmentation=auto.",
-        choices=POLICIES,
-        read_by="image | video",
-        stages="augment | train",
+        None, "Policy of augmentation=auto.", choices=POLICIES, read_by="image | video", stages="augment | train"
     )
     mirror: bool = option(
         True,
@@ -329,24 +316,12 @@ class CompetitionOptions(Options, group="competition"):
     )
     refresh: bool = option(False, "Accept a source whose bytes differ from those that were prepared.")
     per_class: int | None = option(
-        None,
-        "Images per class to train on, drawn by seed; the rest is the test set.",
-        least=1,
-        stages=NAMED,
+        None, "Images per class to train on, drawn by seed; the rest is the test set.", least=1, stages=NAMED
     )
     hidden: float | None = option(
-        None,
-        "Share of items (whole groups) to hide as test.",
-        least=0.05,
-        at_most=0.9,
-        stages=NAMED,
+        None, "Share of items (whole groups) to hide as test.", least=0.05, at_most=0.9, stages=NAMED
     )
-    hidden_seed: int = option(
-        0,
-        "Seed of the hidden items.",
-        least=0,
-        stages=NAMED,
-    )
+    hidden_seed: int = option(0, "Seed of the hidden items.", least=0, stages=NAMED)
     on_bad_image: str = option(
         "error",
         "Stop at an undecodable file, a row of labels or of the test whose file is missing, or an image without a "
@@ -393,6 +368,8 @@ class CompetitionOptions(Options, group="competition"):
             raise UserError(
                 f"competition.background={self.background} is missing from competition.classes={self.classes[:8]}"
             )
+        if self.shares and self.finds_segments:
+            raise UserError("competition.shares is of rows with a class each, not of segments: leave it out")
         if self.kind in ("video", "audio") and self.unit != "s":
             raise UserError(
                 f"competition.unit={self.unit} is for series, times of {self.noun} are in seconds: divide frame "
@@ -703,11 +680,7 @@ class TrainingOptions(Options, group="training"):
     schedule: str = option("cosine", "Learning rate schedule.", choices=("cosine", "onecycle"), read_by="finetune")
     clip: float = option(1.0, "Maximum norm of the gradient.", above=0, read_by="finetune | network")
     label_smoothing: float = option(
-        0.0,
-        "Share of each target that is spread evenly over all classes.",
-        least=0,
-        at_most=1,
-        read_by="finetune classes",
+        0.0, "Share of each target, spread evenly over all classes.", least=0, at_most=1, read_by="finetune classes"
     )
     class_weights: str = option(
         "none", "Weights of classes, or of each tag's presence and absence, in the loss; balanced: as if all were as "
@@ -808,11 +781,7 @@ class SequenceOptions(Options, group="sequences"):
     batch_size: int = option(16, "Clips or windows per step.", least=1, read_by="network")
     weight_decay: float = option(0.01, "Weight decay of AdamW.", least=0, read_by="network")
     label_smoothing: float = option(
-        0.1,
-        "Share of each target that is spread evenly over all classes.",
-        least=0,
-        below=1,
-        read_by="network classes",
+        0.1, "Share of each target, spread evenly over all classes.", least=0, below=1, read_by="network classes"
     )
     members: int = option(3, "Networks per fold, with different seeds, averaged.", least=1, read_by="network head")
     window: int = option(64, "Frames of a long item in a training window.", least=2, read_by="network segments")

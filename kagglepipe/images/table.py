@@ -378,8 +378,4 @@ def log_table(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], 
             reason = "outside the competition's layout" if what == "outside" else "that cannot be decoded"
             log.warning("prepare: left out %d files %s: %s", len(files), reason, first_three(files, "; "))
     if task != "regression" and (mixed := mixed_groups(train["target"].tolist(), near.tolist())):
-        log.warning(
-            "prepare: %d groups of near-duplicates carry different labels: %s",
-            len(mixed),
-            first_three(mixed),
-        )
+        log.warning("prepare: %d groups of near-duplicates carry different labels: %s", len(mixed), first_three(mixed))

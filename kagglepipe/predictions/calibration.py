@@ -43,6 +43,16 @@ def fit_platt(probs: Probs, truth: Labels, count: int | None = None) -> Map:
     return {"kind": "platt", "slope": float(found[0]), "offsets": found[1:].tolist()}
 
 
+def fit_shares(probs: Probs, shares: Probs) -> Map:
+    """Fit an offset for each class after which probabilities (N, C) have the mean `shares` (C,): Sinkhorn 1967."""
+    from scipy.special import softmax
+
+    scores, offsets = log_probabilities(probs), np.zeros(len(shares))
+    for _ in range(200):
+        offsets += np.log(shares / softmax(scores + offsets, axis=1).mean(axis=0))
+    return {"kind": "shares", "offsets": offsets.tolist()}
+
+
 def fit_isotonic(probs: Probs, truth: Labels, count: int | None = None) -> Map:
     """Fit isotonic regression on probabilities (N, C), one class against the rest; of two classes only the second.
 

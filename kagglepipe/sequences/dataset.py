@@ -133,19 +133,13 @@ class BandBatches(TrainingBatches):
     """Augmented batches of sounds, whose bands are warped and masked anew each time, then made into inputs.
 
     inputs: function from frames (T, F) to inputs (T, D) of a model, each from its frame and the one before.
+    common: arguments of `TrainingBatches`.
     """
 
     def __init__(
-        self,
-        examples: Sequence[Example],
-        options: SequenceOptions,
-        inputs: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-        *,
-        batch_size: int,
-        window: int | None,
-        seed: int,
+        self, examples: Sequence[Example], options: SequenceOptions, inputs: Callable[[Bands], Bands], **common: Any
     ) -> None:
-        super().__init__(examples, options, batch_size=batch_size, window=window, seed=seed)
+        super().__init__(examples, options, **common)
         self.inputs = inputs
 
     def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], Label]:

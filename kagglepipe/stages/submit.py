@@ -7,7 +7,7 @@ the CSV. With submit.upload=true it goes to Kaggle (kaggle/upload.py).
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +16,20 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset, Unreadable
+from kagglepipe.competitions.targets import Truth
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json, write_bytes, write_json
 from kagglepipe.kaggle.account import check_slug, connect
 from kagglepipe.kaggle.upload import check_account, now_utc, upload
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.baseline import class_shares
+from kagglepipe.predictions.blend import apply_map, with_probabilities
+from kagglepipe.predictions.calibration import fit_shares
 from kagglepipe.predictions.event_submission import build_events, event_columns, validate_events
-from kagglepipe.predictions.frame import class_columns, own_columns, test_frame
+from kagglepipe.predictions.frame import Probs, class_columns, own_columns, probabilities, test_frame
 from kagglepipe.predictions.pair_submission import build_pairs, validate_pairs
+from kagglepipe.predictions.paired import plain_gain
 from kagglepipe.predictions.submission import (
     SEGMENT_COLUMNS,
     build_segments,
@@ -37,6 +42,7 @@ from kagglepipe.predictions.submission import (
     validate_segments,
     validate_submission,
 )
+from kagglepipe.predictions.uncertainty import format_difference
 from kagglepipe.runs.answers import as_spelt, by_answer
 from kagglepipe.runs.configured import read_data, submitted_run
 from kagglepipe.runs.decision import with_decision
@@ -46,7 +52,7 @@ from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.predict_test import Inference, at_rate_of_run, check_fits, is_of_present_table, predict_test
 from kagglepipe.runs.provenance import decisive, git_commit, provenance_of, versions
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.scores import segments_of
+from kagglepipe.runs.scores import rows_of, segments_of
 from kagglepipe.segments.events import EventSettings
 from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.text import first_three, quoted_three
@@ -191,6 +197,8 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
     """Submission with one answer for each test item; unreadable ones get the class shares of the training items."""
     contract = contract_of(competition, dataset)
     predicted = predictions(competition, dataset, run, inference)
+    if competition.shares:
+        predicted = at_training_shares(predicted, dataset, run, competition.metric)
     test = with_decision(run.metrics, by_answer(dataset, predicted))
     test = test.assign(id=as_spelt(test["id"], contract["ids"]))
     missing = set(contract["ids"]) - set(test["id"])
@@ -210,6 +218,30 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
         log_positive("submit", competition, dataset.classes, contract)
     varied = len(predicted.drop(columns=own_columns(predicted)).round(6).drop_duplicates()) > 1
     return Made(submission, validate, kept, lost, [], varied)
+
+
+def at_training_shares(test: pd.DataFrame, dataset: Dataset, run: Run, metric: str) -> pd.DataFrame:
+    """Give test predictions the class shares of the training rows; log what the same gains out of fold."""
+    classes, rows = dataset.classes, rows_of(dataset, metric)
+    if len(test) < 5 * len(classes):  # their shares are chance
+        log.warning(
+            "submit: %d rows are too few to have the class shares of training: competition.shares=false", len(test)
+        )
+        return test
+
+    def shared(probs: Probs, truth: Truth) -> Probs:
+        return apply_map(fit_shares(probs, class_shares(truth, len(classes))), probs)
+
+    if run.oof_file.exists() and is_of_present_table(run, dataset):
+        before = probabilities(run.oof().set_index("id").loc[dataset.train["id"]].reset_index(), classes)
+        after = before.copy()
+        for own in (rows.folds == fold for fold in np.unique(rows.folds)):
+            after[own] = shared(before[own], rows.truth[~own])
+        gain = plain_gain(after, before, rows)
+        log.info(
+            "submit: class shares of training gain %s of %s out of fold", format_difference(*astuple(gain)), metric
+        )
+    return with_probabilities(test, classes, shared(probabilities(test, classes), rows.truth))
 
 
 def constant_answers(dataset: Dataset, ids: list[str]) -> pd.DataFrame:

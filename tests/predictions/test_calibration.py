@@ -16,6 +16,7 @@ from kagglepipe.predictions.calibration import (
     calibration_error,
     fit_isotonic,
     fit_platt,
+    fit_shares,
     fit_temperature,
     fit_thresholds,
     reliability,
@@ -160,3 +161,17 @@ def test_a_table_that_tells_nothing_apart_has_no_slices() -> None:
     assert slice_scores(pd.DataFrame({"id": range(50), "format": "PNG"}), probs, truth, "accuracy") == []
     few = pd.DataFrame({"format": ["PNG"] * 5 + ["JPEG"] * 45, "width": 1, "height": 1})
     assert [one["value"] for one in slice_scores(few, probs, truth, "accuracy")] == ["JPEG"]
+
+
+def test_shares_are_met_by_weights_of_classes() -> None:
+    rng = np.random.default_rng(0)
+    shares, probs = np.array([0.2, 0.3, 0.5]), rng.dirichlet([1.0, 1.0, 8.0], 60)
+    found = apply_map(fit_shares(probs, shares), probs)
+    np.testing.assert_allclose(found.mean(axis=0), shares, atol=1e-9)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    odds = found / probs
+    np.testing.assert_allclose(odds[:, 0] / odds[:, 1], odds[0, 0] / odds[0, 1])  # the same in every row
+    biased = probs * [1.0, 5.0, 0.1]  # by a network that prefers a class
+    biased /= biased.sum(axis=1, keepdims=True)
+    again = apply_map(fit_shares(biased, shares), biased)
+    np.testing.assert_allclose(again, found, atol=1e-6)

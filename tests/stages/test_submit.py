@@ -22,7 +22,7 @@ from kagglepipe.options import (
     TemporalOptions,
     TrainingOptions,
 )
-from kagglepipe.predictions.frame import read_frame, test_frame
+from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.expected import natural
 from kagglepipe.runs.provenance import decisive
@@ -141,6 +141,36 @@ def test_one_answer_for_predictions_that_differ_is_refused_unless_it_is_asked_fo
     )
     run_command(at("stage=submit"))  # of a model that answers alike itself it is a warning
     assert "all 10 rows have the same answer: red" in caplog.text
+
+
+def test_rows_together_have_the_class_shares_of_training(
+    at: At, toy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for number in range(10):
+        shutil.copy(toy / "test/red12.png", toy / f"test/more{number}.png")
+    wide = ("competition.form=probabilities", "competition.shares=true")
+    run, dataset = make_run(lambda *overrides: at(*wide, *overrides)), read_data(at())
+    labelled = dataset.train.sort_values("id", ascending=False)  # in another order than the table
+    probs = np.random.default_rng(0).dirichlet([1.0, 2.0, 4.0], len(labelled))
+    oof = oof_frame(labelled["id"], labelled["fold"], labelled["target"], probs, dataset.classes)
+    write_parquet(run / "oof.parquet", oof)
+    run_command(at("stage=submit", *wide))
+    shares = (dataset.train["target"].value_counts()[dataset.classes] + 1) / (len(labelled) + 3)
+    found = submitted(tmp_path)
+    np.testing.assert_allclose(found[dataset.classes].mean(), shares, atol=1e-6)
+    weights = found.set_index("id")[dataset.classes] / rows_of(run).loc[found["id"], dataset.classes]
+    np.testing.assert_allclose(weights["red"] / weights["blue"], weights["red"].iloc[0] / weights["blue"].iloc[0])
+    assert "submit: class shares of training gain " in caplog.text
+
+
+def test_few_rows_need_not_have_the_class_shares_of_training(
+    at: At, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_command(at("stage=submit", "competition.shares=true"))
+    found = submitted(tmp_path)
+    assert found["label"].tolist() == rows_of(run).idxmax(axis=1).loc[found["id"]].tolist()
+    assert "9 rows are too few" in caplog.text
 
 
 # --- a sample submission -----------------------------------------------------------------------------------------
