@@ -32,6 +32,7 @@ def fit_language(
     epochs: int,
     lr: float,
     batch_size: int,
+    weight_decay: float = 0.01,
     network: nn.Module | None = None,
 ) -> None:
     """Train a model for some minutes, keep its best epoch on `unseen`, draw the losses, and save it.
@@ -47,7 +48,7 @@ def fit_language(
 
     history = fit(
         network or model, batches, name=name, epochs=lesson.size(math.ceil(epochs * minutes), 5), lr=lr,
-        batch_size=batch_size, seed=lesson.seed, seconds=60 * minutes, weight_decay=0.01, evaluate=evaluate,
+        batch_size=batch_size, seed=lesson.seed, seconds=60 * minutes, weight_decay=weight_decay, evaluate=evaluate,
         precision=choose_precision(lesson.device, training=True, recurrent=True),
     )  # fmt: skip
     loss_curves(lesson.folder / "losses.png", history, "nats")

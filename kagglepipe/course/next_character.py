@@ -33,6 +33,7 @@ KEPT_STREAMS = 8  # read side by side in it
 STREAMS, STEPS = 64, 32  # of a batch
 LONG = 10  # minutes, from which on a larger network is worth its time
 UNITS, DROPOUT, RATE = (256, 512), (0.1, 0.35), (8e-3, 5e-3)  # of a short and of a long training
+DECAY = 0.2  # of weights: without it the text is learned by heart
 TEMPERATURES = (0.5, 0.8, 1.1)
 SHOWN = 70  # characters of the picture
 
@@ -97,7 +98,7 @@ def train(lesson: Lesson, text: str, kept: str) -> LanguageModel:
 
     fit_language(
         lesson, NAME, model, batches, [unseen], minutes=MINUTES, epochs=EPOCHS, lr=rate, batch_size=streams,
-        network=Carried(model),
+        weight_decay=DECAY, network=Carried(model),
     )  # fmt: skip
     return model
 
