@@ -224,9 +224,7 @@ def at_training_shares(test: pd.DataFrame, dataset: Dataset, run: Run, metric: s
     """Give test predictions the class shares of the training rows; log what the same gains out of fold."""
     classes, rows = dataset.classes, rows_of(dataset, metric)
     if len(test) < 5 * len(classes):  # their shares are chance
-        log.warning(
-            "submit: %d rows are too few to have the class shares of training: competition.shares=false", len(test)
-        )
+        log.warning("submit: %d rows are too few for the shares of training: competition.shares=false", len(test))
         return test
 
     def shared(probs: Probs, truth: Truth) -> Probs:
