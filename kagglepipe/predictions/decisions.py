@@ -56,7 +56,7 @@ def fit_tags(probs: Probs, truth: Truth, metric: str) -> Map:
 
     def worth(thresholds: npt.NDArray[np.float64]) -> float:
         named = named_tags(thresholds, probs, needs_tag=plain["needs_tag"]).astype(np.float64)
-        return scored.sign * scored.function(named, truth)
+        return round(scored.sign * scored.function(named, truth), 12)  # sums in another order are as good
 
     tags = truth.shape[1]
     tries = thresholds_between(probs.ravel(), COMMON)

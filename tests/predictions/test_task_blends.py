@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sklearn.metrics
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -358,6 +358,7 @@ def test_a_tag_of_few_rows_has_nearly_the_threshold_of_all_and_one_of_none_has_i
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=5)
+@example(seed=8)  # of f1_macro two common thresholds are as good, but for rounding
 @pytest.mark.parametrize("metric", ["f1_macro", "f1_micro", "f1_samples", "f2_samples"])
 def test_order_of_rows_and_tags_changes_no_threshold(metric: str, seed: int) -> None:
     random = np.random.default_rng(seed)
