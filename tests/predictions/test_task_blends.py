@@ -358,11 +358,11 @@ def test_a_tag_of_few_rows_has_nearly_the_threshold_of_all_and_one_of_none_has_i
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=5)
-@example(seed=8)  # of f1_macro two common thresholds are as good, but for rounding
+@example(seed=8)  # in which rows without a tag have equal probabilities
 @pytest.mark.parametrize("metric", ["f1_macro", "f1_micro", "f1_samples", "f2_samples"])
 def test_order_of_rows_and_tags_changes_no_threshold(metric: str, seed: int) -> None:
     random = np.random.default_rng(seed)
-    probs = random.random((60, 4)).round(2)
+    probs = random.random((60, 4)).round(2) + 1e-4 * np.arange(4)  # of equal ones in a row the first tag is named
     truth = random.random((60, 4)) < probs
     rows, tags = random.permutation(60), random.permutation(4)
     expected = np.array(fit_tags(probs, truth, metric)["thresholds"])
