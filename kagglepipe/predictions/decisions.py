@@ -185,9 +185,7 @@ def _as_they_are(decision: Map, predictions: Probs) -> Probs:
 
 
 def named_tags(thresholds: npt.NDArray[np.float64], probs: Probs, *, needs_tag: bool) -> npt.NDArray[np.bool_]:
-    """Which tags (N, C) reach their thresholds (C,); needs_tag: a row without any gets that of the largest ratio,
-    of equal ones the first.
-    """
+    """Which tags (N, C) reach their thresholds (C,); needs_tag: a row without any gets the first of largest ratio."""
     named = np.asarray(probs >= thresholds)
     if needs_tag:
         empty = np.flatnonzero(~named.any(axis=1))
