@@ -112,7 +112,7 @@ def draw_accuracy(accuracy: dict[str, dict[str, float]], path: Path) -> None:
 def run(lesson: Lesson) -> dict[str, Any]:
     """Train each network on distorted digits given in each way; test them on digits that none has seen."""
     train, test = split(read_digits(lesson.options.source), lesson.options.heldout, lesson.seed)
-    train = train.rows(np.arange(lesson.size(len(train.labels), 200)))
+    train = train.rows(np.arange(len(train.labels))[: lesson.size(len(train.labels), 200)])
     accuracy: dict[str, dict[str, float]] = {name: {} for name in NETWORKS}
     parameters: dict[str, dict[str, int]] = {name: {} for name in NETWORKS}
     for (way, (prepare, epochs)), (name, make) in product(WAYS.items(), NETWORKS.items()):

@@ -66,9 +66,15 @@ def run(config: Config) -> None:
     folder = config.outputs_dir / "course" / lesson
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / METRICS
+    before = file.read_bytes() if file.exists() else None
     file.unlink(missing_ok=True)  # the file written last is the proof
     start = time.perf_counter()
-    metrics = RUN[lesson](Lesson(options, folder, choose_device(config.device), seed))
+    try:
+        metrics = RUN[lesson](Lesson(options, folder, choose_device(config.device), seed))
+    except UserError:  # nothing was done, so that what was there stays
+        if before is not None:
+            write_bytes(file, before)
+        raise
     metrics |= {"seed": seed, "quick": options.quick, "seconds": round(time.perf_counter() - start, 1)}
     write_bytes(file, json.dumps(metrics, indent=2).encode())
     pictures = ", ".join(str(path) for path in sorted(folder.glob("*.png")))

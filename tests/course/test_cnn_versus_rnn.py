@@ -1,5 +1,7 @@
 """A digit is given in each way without a loss, and networks have the weights that they share."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -47,6 +49,18 @@ def test_a_recurrent_network_minds_the_order():
     torch.manual_seed(0)
     network, x = NETWORKS["LSTM"](1), pixels(images())
     assert float((network(x) - network(x.flip(1))).detach().abs().max()) > 1e-3
+
+
+def test_a_quick_run_takes_fewer_digits_where_there_are_fewer(tmp_path, monkeypatch):
+    """Of 240 digits 192 are trained on, and a quick run would take 200."""
+    digits = np.random.default_rng(0).integers(0, 256, (240, 784))
+    table = pd.DataFrame(digits).add_prefix("pixel")
+    table.insert(0, "label", np.arange(240) % 10)
+    table.to_csv(tmp_path / "few.csv", index=False)
+    monkeypatch.setattr(cnn_versus_rnn, "HIDDEN", 8)
+    monkeypatch.setattr(cnn_versus_rnn, "WIDTH", 4)
+    run(Lesson(CourseOptions(quick=True, source=str(tmp_path / "few.csv")), tmp_path, torch.device("cpu")))
+    assert (tmp_path / "accuracy.png").is_file()
 
 
 def test_the_lesson_compares_all_networks_given_in_all_ways(tmp_path, monkeypatch):

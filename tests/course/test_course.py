@@ -8,8 +8,9 @@ import pytest
 from kagglepipe import course
 from kagglepipe.course import LESSONS, READS, table
 from kagglepipe.errors import UserError
+from kagglepipe.files import write_bytes
 from kagglepipe.options import CourseOptions
-from kagglepipe.tools.course import check
+from kagglepipe.tools.course import check, run
 from tests.composing import config_of
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,14 @@ def test_a_lesson_is_one_file_of_at_most_150_lines():
 def test_an_unknown_lesson_is_refused_by_its_name():
     with pytest.raises(UserError, match="lesson=convolutions is unknown"):
         check(config_of("stage=course", "lesson=convolutions"))
+
+
+def test_a_refused_lesson_leaves_the_metrics_of_the_one_before(tmp_path):
+    metrics = tmp_path / "outputs" / "course" / "recurrence" / "metrics.json"
+    write_bytes(metrics, b"{}")
+    with pytest.raises(UserError):
+        run(config_of("stage=course", "lesson=recurrence", "course.text=7", f"paths.root={tmp_path}"))
+    assert metrics.read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize(
