@@ -104,17 +104,19 @@ def usual_order(
 @cache
 def shipped_orders() -> dict[str, list[str]]:
     """Classes, by slug, of the competitions with a YAML in the package."""
+    files = (file for file in CONF.glob("competition/*.yaml") if "classes:" in file.read_text(encoding="utf-8"))
+    named = (shipped_settings(file.stem) for file in files)  # parsing takes milliseconds, each
+    return {str(one["slug"]): [str(name) for name in one["classes"]] for one in named if one.get("classes")}
+
+
+@cache
+def shipped_settings(choice: str) -> dict[str, Any]:
+    """Load the settings of a YAML file of conf/competition."""
     from omegaconf import OmegaConf
 
-    found = {}
-    for file in CONF.glob("competition/*.yaml"):
-        if "classes:" not in (text := file.read_text(encoding="utf-8")):  # parsing takes milliseconds, each
-            continue
-        read: Any = OmegaConf.to_container(OmegaConf.create(text))
-        about = read.get("competition", read)
-        if about.get("classes"):
-            found[str(about["slug"])] = [str(name) for name in about["classes"]]
-    return found
+    found: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition" / f"{choice}.yaml"), resolve=False)
+    settings: dict[str, Any] = found.get("competition", found)
+    return settings
 
 
 def run_words(config: Config, mode: str) -> set[str]:

@@ -4,13 +4,12 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kagglepipe.config import CONF, DICT_OPTIONS, PATH_KEYS, Config, hydra_string, option_facts
 from kagglepipe.options import CompetitionOptions, is_own_metric, is_recorded_metric
-from kagglepipe.runs.identity import changes, is_option_read
+from kagglepipe.runs.identity import changes, is_option_read, shipped_settings
 from kagglepipe.text import PLAIN_TEXT, YAML_WORDS
 
 FOLDERS = {
@@ -163,14 +162,6 @@ def _in_hydra(value: Any) -> str:
 def setting(choice: str, name: str, default: Any = None) -> Any:
     """Write a setting in a YAML file of conf/competition."""
     return shipped_settings(choice).get(name, default)
-
-
-@cache
-def shipped_settings(choice: str) -> dict[str, Any]:
-    """Load the settings of a YAML file of conf/competition, once in a process: parsing takes milliseconds."""
-    found = read_yaml(CONF / "competition" / f"{choice}.yaml")
-    settings: dict[str, Any] = found.get("competition", found)
-    return settings
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
