@@ -358,6 +358,7 @@ def test_a_tag_of_few_rows_has_nearly_the_threshold_of_all_and_one_of_none_has_i
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=5)
+@example(seed=38)  # in which two common thresholds have scores of f1_samples that differ by rounding alone
 @example(seed=8)  # in which rows without a tag have equal probabilities
 @pytest.mark.parametrize("metric", ["f1_macro", "f1_micro", "f1_samples", "f2_samples"])
 def test_order_of_rows_and_tags_changes_no_threshold(metric: str, seed: int) -> None:
