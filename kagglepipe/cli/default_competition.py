@@ -17,6 +17,7 @@ from kagglepipe.runs.typed_words import competition_words, data_words, fields_of
 DEFAULT = "pistols_vs_smartphones"  # of conf/config.yaml
 USING_RUNS = ("predict", "detect", "runs", "report", "export", "columns")
 MAKING_RUNS = ("all", "describe", "prepare", "augment", "train", "ensemble", "submit", "drill", "bundle")
+OWN_FILES = ("image_folder", "video_folder")  # competitions that Kaggle does not have
 NAMING_RUNS = ("run", "ensemble.runs", "runs.compare", "drill.runs", "training.teacher")  # options
 
 
@@ -48,7 +49,7 @@ def default_arguments(arguments: Sequence[str]) -> list[str]:
     is_named = bool({"competition", "competition.source", "competition.slug", "competition.kind"} & set(typed))
     own_yaml = {"-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name"} & set(typed)
     runs = named_runs(typed)
-    if stage not in (*USING_RUNS, *MAKING_RUNS) or is_named or (about_kaggle and not runs) or own_yaml:
+    if stage not in (*USING_RUNS, *MAKING_RUNS) or is_named or own_yaml:
         return []
     root = _folder(typed.get("paths.root") or ".")
     outputs = _folder(typed["paths.outputs"]) if typed.get("paths.outputs") else root / "outputs"
@@ -58,9 +59,11 @@ def default_arguments(arguments: Sequence[str]) -> list[str]:
     default, sample = (setting(DEFAULT, name) for name in ("slug", "sample_slug"))
     if stage == "detect":
         found = [one for one in found if one.kind != "image"]
+    if about_kaggle:
+        found = [one for one in found if not {f"competition={name}" for name in OWN_FILES} & set(one.words)]
     if stage in USING_RUNS:
         found = [one for one in found if one.is_trained]
-    elif any(one.slug == default for one in found):
+    elif not about_kaggle and any(one.slug == default for one in found):
         return []
     found = [one for one in found if one.slug != sample] or found
     if len(found) > 1:

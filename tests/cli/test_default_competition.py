@@ -164,6 +164,19 @@ def test_who_names_another_or_none_means_it(words: list[str], tmp_path: Path) ->
     assert meant(tmp_path, *words) == []
 
 
+@pytest.mark.parametrize("words", [["stage=submit", "submit.upload=true"], ["stage=runs", "runs.leaderboard=true"]])
+def test_kaggle_is_asked_about_what_is_prepared(words: list[str], tmp_path: Path) -> None:
+    """It was asked about the default competition, whatever else was prepared."""
+    prepared(tmp_path, "digit-recognizer")
+    digits = ["competition=digit_recognizer"]
+    assert meant(tmp_path, *words) == digits
+    prepared(tmp_path, "photos")  # which Kaggle does not have
+    assert meant(tmp_path, *words) == digits
+    prepared(tmp_path, PISTOLS)
+    with pytest.raises(UserError, match="2 competitions are prepared"):
+        meant(tmp_path, *words)
+
+
 def test_the_sample_alone_and_nothing_at_all_are_as_ever(tmp_path: Path) -> None:
     assert meant(tmp_path, "stage=predict") == []
     prepared(tmp_path, "pistols-vs-smartphones-sample")
