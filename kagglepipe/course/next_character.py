@@ -116,7 +116,6 @@ def scored(lesson: Lesson, model: LanguageModel, name: str, text: str, streams: 
     ids = in_streams(model.vocabulary, text, streams).to(lesson.device)
     found = score(model, [ids])
     bits = found.nats / math.log(2)
-    log.info("%s: %s: %.4f nats (%.4f bits) a character", NAME, name, found.nats, bits)
     nats, _ = surprise(model, ids[:1, : SHOWN + 1])
     with picture(lesson.folder / f"{name}.png", width=9, height=2) as (_, axes):
         axes[0, 0].bar(range(nats.shape[1]), nats[0].cpu().numpy() / math.log(2), color=COLOURS[0])

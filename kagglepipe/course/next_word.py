@@ -124,7 +124,6 @@ def scored(lesson: Lesson, model: LanguageModel, name: str, unseen: Sentences, s
     for kind, kneser_ney in (("trigram", False), ("kneser_ney", True)) if seen else ():
         trigrams = Trigrams(known, len(vocabulary), kneser_ney=kneser_ney)
         metrics[f"{name}_perplexity_{kind}"] = trigrams.perplexity(asked)
-    log.info("%s: perplexity of %s: %s", NAME, name, metrics)
     return metrics
 
 

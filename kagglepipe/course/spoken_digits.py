@@ -11,7 +11,6 @@ course.source=FOLDER: with train.csv (audio, label, speaker) and the sounds; wit
 course.heldout=CSV: other sounds (audio, label), to be tested on. course.model=FOLDER: loads what the lesson saved.
 """
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from kagglepipe.sequences.dataset import Example
 from kagglepipe.sequences.sound import MELS
 from kagglepipe.training.temporal import fit_temporal, temporal_probabilities
 
-log = logging.getLogger(__name__)
 NAME = "spoken_digits"
 STEPS = 2000
 SHOWN = (3, 6, 8)  # digits of the picture
@@ -60,8 +58,6 @@ def run(lesson: Lesson) -> dict[str, Any]:
         save(lesson, NAME, model, {"temporal": vars(NETWORKS[name])})
     if heldout:
         metrics["heldout_accuracy"] = accuracy(model, heldout, np.arange(len(heldout.names)))
-    for name, value in metrics.items():
-        log.info("%s: %s: %s", NAME, name, value)
     return metrics
 
 

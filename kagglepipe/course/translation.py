@@ -61,8 +61,7 @@ def run(lesson: Lesson) -> dict[str, Any]:
         parts = (part for text in asked for part in translator.source.parts(text))
         count_unseen(translator.source.vocabulary, parts, name)
     metrics["text"] = draw_attention(translator, options.text or SHOWN, lesson.folder / "attention.png")
-    for name, value in metrics.items():
-        log.info("%s: %s: %s", NAME, name, value)
+    log.info("%s: %s", NAME, metrics["text"])
     if texts:
         write(options.file, translator.translate_all(texts, BEAM))
     return metrics

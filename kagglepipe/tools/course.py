@@ -8,8 +8,10 @@ import difflib
 import json
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from importlib.util import find_spec
+from typing import Any
 
 from kagglepipe.config import Config
 from kagglepipe.course import LESSONS, METRICS, READS
@@ -52,7 +54,7 @@ def check_read(lesson: str | None, options: CourseOptions) -> None:
 
 
 def run(config: Config) -> None:
-    """Print the lessons, or run the one that is named and log its metrics."""
+    """Print the lessons, or run the one that is named, log its results and write its metrics."""
     lesson, options, seed = config.lesson, config.course, config.seed
     if lesson is None:
         print("Lessons; each by its name, as: python -m kagglepipe course lesson=convolution\n")
@@ -75,8 +77,24 @@ def run(config: Config) -> None:
         if before is not None:
             write_bytes(file, before)
         raise
+    for line in result_lines(metrics):
+        log.info("%s: %s", lesson, line)
     metrics |= {"seed": seed, "quick": options.quick, "seconds": round(time.perf_counter() - start, 1)}
     write_bytes(file, json.dumps(metrics, indent=2).encode())
     pictures = ", ".join(str(path) for path in sorted(folder.glob("*.png")))
     log.info("course: %s took %.0f s; look at %s, and read docs/course/%s.md", lesson, metrics["seconds"],
              pictures or folder, lesson)  # fmt: skip
+
+
+def result_lines(metrics: dict[str, Any], group: str = "") -> Iterator[str]:
+    """Yield a line for each number, and one for the numbers of each group; lists and texts are in metrics.json only.
+
+    >>> list(result_lines({"test_loss": 0.25, "accuracy": {"CNN": {"rows": 0.98765, "pixels": 0.9}}, "curve": [1, 2]}))
+    ['test loss: 0.25', 'accuracy, CNN: rows: 0.9877; pixels: 0.9']
+    """
+    numbers = [(name, value) for name, value in metrics.items() if isinstance(value, int | float)]
+    shown = [f"{name.replace('_', ' ')}: {value:{',' if isinstance(value, int) else '.4g'}}" for name, value in numbers]
+    yield from [f"{group}: {'; '.join(shown)}"] if group and shown else shown
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from result_lines(value, f"{group}, {name}" if group else name.replace("_", " "))

@@ -34,6 +34,14 @@ def test_an_unknown_lesson_is_refused_by_its_name():
         check(config_of("stage=course", "lesson=convolutions"))
 
 
+def test_a_lesson_prints_its_results(tmp_path, caplog):
+    """Most lessons only wrote them to metrics.json."""
+    caplog.set_level("INFO")
+    run(config_of("stage=course", "lesson=recurrence", "course.quick=true", f"paths.root={tmp_path}"))
+    assert caplog.messages[0].startswith("recurrence: largest difference of unrolled and fused: ")
+    assert "recurrence: test sentences: 24" in caplog.messages
+
+
 def test_a_refused_lesson_leaves_the_metrics_of_the_one_before(tmp_path):
     metrics = tmp_path / "outputs" / "course" / "recurrence" / "metrics.json"
     write_bytes(metrics, b"{}")
