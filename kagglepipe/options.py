@@ -767,6 +767,10 @@ class SequenceOptions(Options, group="sequences"):
         False, "Subtract the mean over time of each band of a sound: a voice's or a microphone's colour.",
         read_by="audio",
     )  # fmt: skip
+    group_mean: bool = option(
+        False, "With centred=true: learn from sounds less the mean of their group (a speaker), and less a share of "
+        "each mean, too; predict by the mean of both. The test is one group.", read_by="audio", added="0.4.0",
+    )  # fmt: skip
     silence: float | None = option(
         None, "Powers of ten below its loudest band where a sound is silent, and is cut off at both ends; null: it is "
         "not.", above=0, at_most=4.5, read_by="audio", added="0.4.0",
@@ -806,6 +810,11 @@ class SequenceOptions(Options, group="sequences"):
         read_by="audio network", added="0.4.0",
     )  # fmt: skip
     clip_frames: int = option(8, "Frames of a clip in fine-tuning.", least=1, read_by="video finetune")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.group_mean and not self.centred:
+            raise UserError("sequences.group_mean needs centred sounds: type sequences.centred=true")
 
     @property
     def samples_per_unit(self) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.filenames import FileNames
@@ -17,7 +18,7 @@ from kagglepipe.images.views import draw_seed
 from kagglepipe.samples.voices import draw_voice, speak, write_wav
 from kagglepipe.sequences.dataset import Example
 from kagglepipe.sequences.series_file import SeriesError
-from kagglepipe.sequences.sound import draw_warp, read_sound
+from kagglepipe.sequences.sound import draw_warp, less_means, read_sound
 from kagglepipe.text import first_three
 
 log = logging.getLogger(__name__)
@@ -28,29 +29,32 @@ VOICES, TAKES = 6, 4  # drawn without a source: speakers, and how often each say
 
 
 class Sounds(NamedTuple):
-    """Sounds, their frames (T, 64), digits and speakers; and frames by other voices, to learn from only."""
+    """Sounds, their digits and speakers, and views of their frames (T, 64).
+
+    In the first view each band has mean 0 over the sound, in the second over all sounds of the speaker; the others, to
+    learn from only, have voices of other pitch, and are in between.
+    """
 
     names: list[str]
-    frames: list[NDArray[np.float32]]
     digits: NDArray[np.int64]
     speakers: NDArray[np.str_]
-    others: list[list[NDArray[np.float32]]]
+    views: list[list[NDArray[np.float32]]]
 
-    def examples(self, rows: NDArray[np.int64], *, by_others: bool = False) -> list[Example]:
+    def examples(self, rows: NDArray[np.int64], view: int) -> list[Example]:
         """Those of some rows, as a temporal model learns them, or is tested on them."""
-        views = [self.frames, *self.others * by_others]
-        return [Example(self.names[row], view[row], self.digits[row]) for view in views for row in rows]
+        return [Example(self.names[row], self.views[view][row], self.digits[row]) for row in rows]
 
 
-def read_sounds(source: str, *, of_speakers: bool = True) -> Sounds:
+def read_sounds(source: str, *, to_learn: bool = True) -> Sounds:
     """Read the sounds of a CSV with the columns audio, label and speaker, or of train.csv in a folder.
 
-    Their files lie beside the CSV, or below it. of_speakers: sounds to be tested on need none. Raises UserError for a
-    column, a file or a digit that is not there.
+    Their files lie beside the CSV, or below it. to_learn: with all views; sounds to be tested on may be without the
+    column speaker, of one speaker all. Raises UserError for a column, a file or a digit that is not there.
     """
     path = absolute(source) / "train.csv" if absolute(source).is_dir() else absolute(source)
     if not path.is_file():
         raise UserError(f"{path} is missing: give a CSV with audio, label and speaker, or a folder with one")
+    of_speakers = to_learn or "speaker" in pd.read_csv(path, nrows=0, dtype=str).columns
     table = read_columns(path, ["audio", "label", *["speaker"] * of_speakers], mend="name its columns so")
     table.index += 2  # lines of the file
     digits = table["label"].str.strip()
@@ -60,12 +64,20 @@ def read_sounds(source: str, *, of_speakers: bool = True) -> Sounds:
     names = FileNames(file.relative_to(path.parent).as_posix() for file in path.parent.rglob("*") if file.is_file())
     paths = [path.parent / name for name in names.paths(table["audio"], str(path), "sound")]
     speakers = table["speaker"].to_numpy(str) if of_speakers else np.full(len(table), "")
-    frames, *others = [frames_of(paths, view) for view in range(1 + PITCHES * of_speakers)]
-    return Sounds(list(table["audio"]), frames, digits.to_numpy(str).astype(np.int64), speakers, others)
+    views = views_of(paths, speakers, PITCHES * to_learn)
+    return Sounds(list(table["audio"]), digits.to_numpy(str).astype(np.int64), speakers, views)
+
+
+def views_of(paths: list[Path], speakers: NDArray[np.str_], pitches: int) -> list[list[NDArray[np.float32]]]:
+    """Views of the log-mel frames (T, 64) of sounds; see `Sounds`."""
+    frames, rng = frames_of(paths), np.random.default_rng(0)
+    views = [less_means(frames, speakers, np.full(len(paths), share)) for share in (1.0, 0.0)]
+    others = (less_means(frames_of(paths, view), speakers, rng.random(len(paths))) for view in range(1, pitches + 1))
+    return [*views, *others]
 
 
 def frames_of(paths: list[Path], view: int = 0) -> list[NDArray[np.float32]]:
-    """Log-mel frames (T, 64) of sounds, each band less its mean, without the silence at both ends.
+    """Log-mel frames (T, 64) of sounds without the silence at both ends.
 
     view: 0 are the sounds themselves; what is damaged or silent is said, and kept. Others have voices of other pitch.
     """
@@ -73,11 +85,12 @@ def frames_of(paths: list[Path], view: int = 0) -> list[NDArray[np.float32]]:
     for path in paths:
         try:
             warp = draw_warp(draw_seed(0, view, path.name)) if view else 1.0
-            sound = read_sound(path, rate=FRAMES, centred=True, silence=SILENCE, warp=warp)
+            sound = read_sound(path, rate=FRAMES, silence=SILENCE, warp=warp)
         except SeriesError as error:
             raise UserError(f"{path}: {error}: leave it out of the CSV") from error
         found.append(sound.values)
-        odd += [f"{path.name}: {what}" for what in (*sound.repairs, *["silent"] * (not sound.values.any()))]
+        silent = ["silent"] * bool(np.ptp(sound.values) == 0)
+        odd += [f"{path.name}: {what}" for what in (*sound.repairs, *silent)]
     if odd and not view:
         log.warning("spoken_digits: what is damaged or silent is kept: %s", first_three(odd))
     return found
@@ -95,5 +108,5 @@ def draw_sounds(lesson: Lesson) -> Sounds:
                 digits.append(digit)
                 speakers.append(f"voice {number + 1}")
                 paths.append(path)
-        frames, *others = [frames_of(paths, view) for view in range(1 + lesson.size(PITCHES, 1))]
-        return Sounds([path.name for path in paths], frames, np.array(digits), np.array(speakers), others)
+        views = views_of(paths, np.array(speakers), lesson.size(PITCHES, 1))
+        return Sounds([path.name for path in paths], np.array(digits), np.array(speakers), views)

@@ -19,7 +19,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kagglepipe.files import check_sha256
 from kagglepipe.parallel import parallel_map
@@ -109,6 +109,20 @@ def normalised_frames(
         first = int(loud[0])
         values = values[first : loud[-1] + 1]
     return first, values - values.mean(axis=0) if centred else values
+
+
+def less_means(sounds: Sequence[NDArray[np.float32]], groups: ArrayLike, own: ArrayLike) -> list[NDArray[np.float32]]:
+    """Subtract from each band of sounds (T, F) a share of its mean over the sound, and the rest of that of the group.
+
+    The mean of a group is that of the means of its sounds. A word of one vowel is hardly more than its own mean, which
+    says what the vowel is; that of all words of a speaker says only who speaks. groups: of each sound. own: share of
+    the sound's own mean, 0 … 1.
+    """
+    means = np.stack([sound.mean(axis=0) for sound in sounds])
+    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    of_group = np.stack([means[numbers == number].mean(axis=0) for number in range(numbers.max() + 1)])[numbers]
+    shares = np.asarray(own, np.float32)[:, None]
+    return [sound - mean for sound, mean in zip(sounds, shares * means + (1 - shares) * of_group, strict=True)]
 
 
 def draw_warp(seed: int) -> float:

@@ -31,7 +31,7 @@ from kagglepipe.training.linear import linear_fitter
 from kagglepipe.training.links import LINKS
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
-from kagglepipe.training.sound_features import check_whole_sounds, sound_features
+from kagglepipe.training.sound_features import check_whole_sounds, clean_views, sound_features
 from kagglepipe.training.target_scale import target_scale
 from kagglepipe.training.temporal import (
     FLOAT32,
@@ -123,8 +123,15 @@ class SequenceLearner:
 
     @property
     def views(self) -> range:
-        """Numbers of the views, the clean one first; a series has no other."""
-        return range(1 if self.options.competition.kind == "series" else self.options.sequences.views + 1)
+        """Numbers of the views, the clean ones first; a series has no other."""
+        if self.options.competition.kind == "series":
+            return range(1)
+        return range(self.clean_views + self.options.sequences.views)
+
+    @property
+    def clean_views(self) -> int:
+        """Number of the views over which predictions are averaged."""
+        return clean_views(self.options.sequences) if self.options.competition.kind == "audio" else 1
 
     def features(self, view: int = 0) -> Features:
         """Features (T, F) of every item in view number `view`; of a series its samples, of a sound its mel frames."""
@@ -373,12 +380,13 @@ class SequenceLearner:
     def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame, view: int = 0) -> Probs:
         """Predict (len(rows), C) rows of the dataset."""
         network: TemporalNetwork = result.network
-        probs = np.empty((len(rows), len(self.classes)))
+        probs = np.zeros((len(rows), len(self.classes)))
         if rows.empty:
             return probs
-        features = self.features() if network.encoder is None else self.tuned_features(network.encoder, rows)
-        examples = self.examples(rows, features)
-        found = temporal_probabilities(network.models, [example for example, _ in examples], task=self.task)
-        for (_, places), own in zip(examples, found, strict=True):
-            probs[places] = own
+        tuned = [] if network.encoder is None else [self.tuned_features(network.encoder, rows)]
+        for features in tuned or map(self.features, range(self.clean_views)):
+            examples = self.examples(rows, features)
+            found = temporal_probabilities(network.models, [example for example, _ in examples], task=self.task)
+            for (_, places), own in zip(examples, found, strict=True):
+                probs[places] += own / self.clean_views
         return probs

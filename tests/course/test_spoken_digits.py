@@ -9,7 +9,7 @@ import torch
 from kagglepipe.course import spoken_digits
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.sounds import draw_sounds, read_sounds
-from kagglepipe.course.spoken_digits import leave_out, run
+from kagglepipe.course.spoken_digits import accuracy, leave_out, run
 from kagglepipe.errors import UserError
 from kagglepipe.options import CourseOptions
 from kagglepipe.samples.voices import draw_voice, speak, write_wav
@@ -35,8 +35,8 @@ def spoken(folder: Path, table: str = "audio,label,speaker\n") -> Path:
 def test_each_speaker_is_left_out_of_training_once(tmp_path, monkeypatch):
     sounds, learnt = draw_sounds(lesson(tmp_path)), []
 
-    def learn(lesson, examples, name, what):
-        learnt.append({example.id.split("_")[0] for example in examples})
+    def learn(lesson, sounds, rows, name, what):
+        learnt.append({example.id.split("_")[0] for example in sounds.examples(rows, 0)})
         return what
 
     monkeypatch.setattr(spoken_digits, "learn", learn)
@@ -74,9 +74,9 @@ def test_names_are_paths_and_one_of_two_files_is_never_guessed(tmp_path):
         spoken(tmp_path / "ab"[number])
     table = "audio,label,speaker\na/00.wav,0,a\nb/11.wav,1,b\n"
     (tmp_path / "train.csv").write_text(table.replace("\n", "\r\n"))
-    one, other = read_sounds(str(tmp_path)).frames
-    np.testing.assert_array_equal(one, read_sounds(str(tmp_path / "a")).frames[0])
-    np.testing.assert_array_equal(other, read_sounds(str(tmp_path / "b")).frames[11])
+    one, other = read_sounds(str(tmp_path)).views[0]
+    np.testing.assert_array_equal(one, read_sounds(str(tmp_path / "a")).views[0][0])
+    np.testing.assert_array_equal(other, read_sounds(str(tmp_path / "b")).views[0][11])
     (tmp_path / "train.csv").write_text(table.replace("a/", ""))
     with pytest.raises(UserError, match=r"names 00\.wav, which may be a/00\.wav or b/00\.wav"):
         read_sounds(str(tmp_path))
@@ -84,7 +84,7 @@ def test_names_are_paths_and_one_of_two_files_is_never_guessed(tmp_path):
 
 def test_a_silent_sound_is_said(tmp_path, caplog):
     write_wav(spoken(tmp_path) / "03.wav", np.zeros(8000, np.float32))
-    assert len(read_sounds(str(tmp_path)).frames) == 20
+    assert len(read_sounds(str(tmp_path)).views[0]) == 20
     assert caplog.messages == ["spoken_digits: what is damaged or silent is kept: 03.wav: silent"]
 
 
@@ -106,14 +106,42 @@ def test_what_is_tested_on_is_read_before_anything_is_learnt(tmp_path, monkeypat
             run(lesson(tmp_path, model=str(tmp_path), **options))
 
 
-def test_networks_learn_from_each_word_by_other_voices_too_and_are_tested_on_its_own(tmp_path):
+def test_views_are_less_the_mean_of_the_sound_and_of_the_speaker_and_of_other_pitch(tmp_path):
     sounds = read_sounds(str(spoken(tmp_path)))
-    own, learnt = sounds.examples(np.array([3])), sounds.examples(np.array([3]), by_others=True)
-    assert len(own) == 1
-    assert [(example.id, example.label) for example in learnt] == [(own[0].id, own[0].label)] * 5
-    np.testing.assert_array_equal(learnt[0].features, own[0].features)
-    assert not any(np.array_equal(example.features, own[0].features) for example in learnt[1:])
-    assert read_sounds(str(tmp_path), of_speakers=False).others == []
+    assert len(sounds.views) == 2 + 4
+    assert all(view[3].shape == sounds.views[0][3].shape for view in sounds.views[:2])
+    own, speaker = (np.stack([frames.mean(axis=0) for frames in view]) for view in sounds.views[:2])
+    np.testing.assert_allclose(own, 0, atol=1e-5)
+    assert np.abs(speaker).max() > 0.1
+    for name in "ab":
+        np.testing.assert_allclose(speaker[sounds.speakers == name].mean(axis=0), 0, atol=1e-5)
+    assert len({frames.tobytes() for frames in (view[3] for view in sounds.views)}) == 6
+    assert [(one.id, one.label) for one in sounds.examples(np.array([3]), 5)] == [("03.wav", 3)]
+
+
+def test_sounds_to_be_tested_on_are_of_one_speaker_unless_a_column_says_so(tmp_path):
+    source = spoken(tmp_path)
+    both = read_sounds(str(source), to_learn=False)
+    (source / "train.csv").write_text((source / "train.csv").read_text().replace(",speaker", ",voice"))
+    one = read_sounds(str(source), to_learn=False)
+    assert len(both.views) == len(one.views) == 2
+    np.testing.assert_array_equal(both.views[0][3], one.views[0][3])
+    means = {name: np.mean([frames.mean(axis=0) for frames in sounds.views[1]], axis=0)
+             for name, sounds in (("both", both), ("one", one))}  # fmt: skip
+    np.testing.assert_allclose(means["one"], 0, atol=1e-5)
+    assert not np.allclose(both.views[1][3], one.views[1][3])
+
+
+def test_the_answer_is_by_both_ways_of_listening(tmp_path, monkeypatch):
+    sounds = draw_sounds(lesson(tmp_path))
+    said = {0: np.eye(10)[1] * 0.6 + 0.04, 1: np.eye(10)[2] * 0.8 + 0.02}
+    views = {id(view[0]): number for number, view in enumerate(sounds.views)}
+    monkeypatch.setattr(
+        spoken_digits, "temporal_probabilities",
+        lambda _, examples: [said[views[id(examples[0].features)]]] * len(examples),
+    )  # fmt: skip
+    rows = np.flatnonzero(sounds.speakers == "voice 1")
+    assert accuracy(None, sounds, rows) == pytest.approx((sounds.digits[rows] == 2).mean())
 
 
 def test_one_speaker_cannot_be_left_out(tmp_path):

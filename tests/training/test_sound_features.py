@@ -74,3 +74,27 @@ def test_silence_is_not_cut_off_sounds_of_which_rows_are_parts(position: int, fr
     check_whole_sounds(rows[:1], {"a.wav": 9})
     with pytest.raises(UserError, match=r"b is a part of b\.wav: type sequences\.silence=null"):
         check_whole_sounds(rows, {"a.wav": 9, "b.wav": 25})
+
+
+def test_groups_have_a_mean_and_the_test_is_one_of_them(items: pd.DataFrame, tmp_path: Path) -> None:
+    items = items.assign(group=["a", "a", "b"], split=["train", "train", "test"])
+    raw = {name: frames.mean(axis=0) for name, frames in features(items, tmp_path).items()}
+    own, group, mixed = (features(items, tmp_path, view, centred=True, group_mean=True) for view in range(3))
+    plain = features(items, tmp_path, centred=True)
+    for name in raw:
+        np.testing.assert_allclose(own[name], plain[name], atol=1e-6)
+    for name, mean in (("0.wav", raw["0.wav"] + raw["1.wav"]), ("2.wav", 2 * raw["2.wav"])):
+        np.testing.assert_allclose(group[name].mean(axis=0), raw[name] - mean / 2, atol=1e-5)
+    of_pitch = features(items, tmp_path, view=1)  # the first of other pitch, less no mean
+    first, second, left = (one.mean(axis=0) for one in (of_pitch["0.wav"], of_pitch["1.wav"], mixed["0.wav"]))
+    share = np.median((first - left - second)[:32] / (first - second)[:32])  # of the first sound's mean in what is less
+    np.testing.assert_allclose(left, first - share * first - (1 - share) * second, atol=1e-4)
+    assert 0.5 < share < 1
+
+
+def test_the_mean_of_a_sound_alone_is_no_mean_of_a_group(items: pd.DataFrame, tmp_path: Path) -> None:
+    items = items.assign(group=["a", "b", "c"], split="train")
+    with pytest.raises(UserError, match="needs groups of several sounds"):
+        features(items, tmp_path, centred=True, group_mean=True)
+    with pytest.raises(UserError, match=r"type sequences\.centred=true"):
+        SequenceOptions(group_mean=True)
