@@ -70,7 +70,7 @@ def run(config: Config) -> None:
     file = folder / METRICS
     before = file.read_bytes() if file.exists() else None
     file.unlink(missing_ok=True)  # the file written last is the proof
-    start = time.perf_counter()
+    start, begun = time.perf_counter(), time.time() - 1  # a file's time may be a little earlier than the clock's
     try:
         metrics = RUN[lesson](Lesson(options, folder, choose_device(config.device), seed))
     except UserError:  # nothing was done, so that what was there stays
@@ -81,7 +81,7 @@ def run(config: Config) -> None:
         log.info("%s: %s", lesson, line)
     metrics |= {"seed": seed, "quick": options.quick, "seconds": round(time.perf_counter() - start, 1)}
     write_bytes(file, json.dumps(metrics, indent=2).encode())
-    pictures = ", ".join(str(path) for path in sorted(folder.glob("*.png")))
+    pictures = ", ".join(str(path) for path in sorted(folder.glob("*.png")) if path.stat().st_mtime > begun)
     log.info("course: %s took %.0f s; look at %s, and read docs/course/%s.md", lesson, metrics["seconds"],
              pictures or folder, lesson)  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The list of lessons, and what holds for each of them."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -37,9 +38,14 @@ def test_an_unknown_lesson_is_refused_by_its_name():
 def test_a_lesson_prints_its_results(tmp_path, caplog):
     """Most lessons only wrote them to metrics.json."""
     caplog.set_level("INFO")
+    old = tmp_path / "outputs" / "course" / "recurrence" / "old.png"
+    write_bytes(old, b"")
+    os.utime(old, (0, 0))
     run(config_of("stage=course", "lesson=recurrence", "course.quick=true", f"paths.root={tmp_path}"))
-    assert caplog.messages[0].startswith("recurrence: largest difference of unrolled and fused: ")
+    assert any(one.startswith("recurrence: largest difference of unrolled and fused: ") for one in caplog.messages)
     assert "recurrence: test sentences: 24" in caplog.messages
+    assert "states.png" in caplog.messages[-1]
+    assert "old.png" not in caplog.messages[-1]  # of an earlier run
 
 
 def test_a_refused_lesson_leaves_the_metrics_of_the_one_before(tmp_path):

@@ -167,7 +167,7 @@ def test_the_lesson_translates_a_file_line_by_line(tmp_path, capsys, caplog):
     assert len(lines) == 4
     assert (lines[1], lines[3]) == ("", "")
     names = {path.name for path in (tmp_path / "out").glob("*.png")}
-    assert names == {"losses.png", "losses_without_attention.png", "attention.png"}
+    assert names == {"losses.png", "attention.png"}
     again = run(lesson_of(tmp_path, model=str(tmp_path / "out"), translate=asked["translate"]))
     assert again == {"text": first["text"]}
     assert capsys.readouterr().out.splitlines() == lines[:3]
