@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kagglepipe.config import Config
 from kagglepipe.models.temporal import TemporalModel
 from kagglepipe.runs.configured import make_learner, read_data
 from kagglepipe.samples.voices import draw_voice, speak, write_wav
@@ -21,8 +20,8 @@ DIGITS, SPEAKERS = (0, 1, 6), "abc"
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    """Three digits, twice by each of three speakers; a fourth is the test."""
+def typed(tmp_path: Path) -> tuple[str, ...]:
+    """What to type for three digits, twice by each of three speakers; a fourth is the test."""
     source, rows = tmp_path / "source", []
     for number, speaker in enumerate([*SPEAKERS, "d"]):
         split, voice = "test" if speaker == "d" else "train", draw_voice(np.random.default_rng(number))
@@ -36,18 +35,19 @@ def config(tmp_path: Path) -> Config:
     is_test = table["speaker"] == "d"
     table[~is_test].to_csv(source / "train.csv", index=False)
     table.loc[is_test, ["audio"]].assign(label=0).to_csv(source / "sample_submission.csv", index=False)
-    return config_of(
+    return (
         "competition=spoken_digits", f"competition.source={source}", f"paths.root={tmp_path}", "device=cpu",
         "sequences.steps=8", "sequences.views=1", "model.temporal.hidden=8", "model.temporal.bands=4",
     )  # fmt: skip
 
 
-def test_from_sounds_to_a_submission(config: Config) -> None:
+def test_from_sounds_to_a_submission(typed: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = config_of(*typed)
     run_command(config)
     run, learner = the_run(config), make_learner(config, read_data(config))
     oof, test = (pd.read_parquet(run / f"{name}.parquet") for name in ("oof", "test"))
     assert sorted(oof["fold"].unique()) == [0, 1, 2]
-    answers = pd.read_csv(config.root / "submissions" / f"{run.name}.csv")
+    answers = pd.read_csv(tmp_path / "submissions" / f"{run.name}.csv")
     assert list(answers["audio"]) == [f"d{digit}{take}.wav" for take, digit in np.ndindex(2, 3)]
     assert set(answers["label"]) <= set(DIGITS)
 
@@ -56,6 +56,12 @@ def test_from_sounds_to_a_submission(config: Config) -> None:
     own, of_group = (probabilities(models, learner.features(view), list(test["id"])) for view in (0, 1))
     assert np.abs(own - of_group).max() > 1e-4
     np.testing.assert_allclose(test[["0", "1", "6"]].to_numpy(), (own + of_group) / 2, atol=1e-5)
+
+    caplog.set_level("INFO")
+    run_command(config_of(*typed, "stage=predict", f"input={tmp_path / 'source' / 'test'}", f"run={run.name}"))
+    assert "inference: each sound is less its own mean" in caplog.text
+    found = pd.read_csv(tmp_path / "outputs" / "spoken-digits" / "predict" / "test.csv")
+    np.testing.assert_allclose(found[["0", "1", "6"]], own, atol=1e-4)
 
 
 def probabilities(models: list[TemporalModel], features: dict[str, np.ndarray], names: list[str]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Probabilities of a trained run for any images, video or series, and for live streams frame by frame."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import tee
 from pathlib import Path
@@ -34,6 +35,7 @@ from kagglepipe.training.features import Features, compute_features, encode_fram
 from kagglepipe.training.head import Head
 from kagglepipe.training.links import LINKS
 
+log = logging.getLogger(__name__)
 Probs = NDArray[np.float64]
 
 
@@ -92,6 +94,8 @@ class SequenceRun:
                 "on, as competition=video_folder competition.source=FOLDER, or a run with run=PATH"
             )
         self.meta, self.device = checkpoints[0].meta, backend.device
+        if self.meta.get("group_mean"):
+            log.info("inference: each sound is less its own mean, not that of a group, which new sounds do not have")
         self.predict = LINKS[self.meta.get("task", "multiclass")].predict
         self.encoders: dict[Path, Encoder | None] = {}  # of a series there is none
         self.models: list[tuple[Path, TemporalModel, list[int]]] = []  # with the places of the first fold's classes

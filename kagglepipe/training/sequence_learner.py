@@ -42,6 +42,7 @@ from kagglepipe.training.temporal import (
     temporal_probabilities,
 )
 
+SOUND_OPTIONS = ("centred", "group_mean", "silence")  # by which inference reads sounds
 Array = NDArray[Any]
 Features = Mapping[str, Array]  # video -> (T, F)
 
@@ -366,7 +367,7 @@ class SequenceLearner:
             "rate": sequences.samples_per_unit, "motion": sequences.motion,
             **{name: getattr(self.options.competition, name) for name in reading},
             **(self.series_layout if kind == "series" else {}),
-            **({"centred": sequences.centred, "silence": sequences.silence} if kind == "audio" else {}),
+            **({name: getattr(sequences, name) for name in SOUND_OPTIONS} if kind == "audio" else {}),
         }  # fmt: skip
         encoder = network.encoder or (self.network.model if self.is_video else None)
         shared = self.is_video and network.encoder is None
