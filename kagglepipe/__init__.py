@@ -1,4 +1,4 @@
-"""kagglepipe: an image competition from download to a checked submission."""
+"""kagglepipe: a competition on images, videos, series or sounds, from download to a checked submission."""
 
 import os
 

@@ -68,8 +68,8 @@ class Config(Options):
     )
     run: str | None = option(
         None,
-        "Trained run, by name or folder, which says the competition, too; null: the configured one; predict, detect "
-        "and export: the best.",
+        "Trained run, by name or folder, which says the competition, too; null: the configured one (report: if it is "
+        "not finished, the latest one); predict, detect and export: the best.",
         path=True,
         changes_results=False,
         stages="train | ensemble | submit | columns | predict | detect | runs | report | export | bundle",

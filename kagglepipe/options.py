@@ -520,8 +520,8 @@ class AugmentationOptions(Options, group="augmentation"):
 
     policy: str = option(
         "auto",
-        "Policy, or a YAML file of your own; stage=augment draws it. auto: strong for a head on frozen features, light "
-        "for fine-tuning.",
+        "Policy, or a YAML file of your own; stage=augment draws it. auto: competition.augmentation, else strong for a "
+        "head on frozen features and light for fine-tuning.",
         choices=("auto", *POLICIES),
         files=POLICY_FILES,
         path=True,

@@ -37,6 +37,13 @@ EXAMPLES = {
     "the course behind it, a lesson at a time": "course lesson=convolution",
     "all options with their values": "--cfg job",
 }
+ABOUT_PAGE = """Written by `python -m kagglepipe.cli.help > docs/options.md`.
+
+"Used by … runs" names the runs that read an option; of one alternative all words must be true. `image`, `video`,
+`series` and `audio` are the `competition.kind`; `head`, `finetune`, `best` the `training.mode`; `network` a recurrent
+or convolutional network over time, `mean` a linear mean over time (`model.temporal.cell=auto` has both); `segments`
+those that find segments or events; `classes` any task but regression; `augmented` augmented images or frames; `cropped`
+any `model.crop` but `squash`; `teacher` a `training.teacher`."""
 
 
 def help_text() -> str:
@@ -51,7 +58,7 @@ def help_text() -> str:
     )
     examples = "\n".join(f"  # {about}\n  python -m kagglepipe {typed}".rstrip() for about, typed in EXAMPLES.items())
     return f"""\
-kagglepipe: an image or video competition from download to a checked submission
+kagglepipe: images, videos, series or sounds, from download to a submission
 
 usage: python -m kagglepipe [STAGE] [option=value …]
        python -m kagglepipe STAGE --help
@@ -109,7 +116,7 @@ def _wrap(text: str, indent: str = "", hanging: int = 4) -> str:
 
 def _option_help(name: str, one: Any) -> str:
     """`training.lr=0.0001`, and below it the meaning and the choices."""
-    return f"  {name}={_default(one)}\n{_wrap(_meaning(name, one), '      ', 0)}"
+    return f"  {name}={_typed(default_value(one))}\n{_wrap(_meaning(name, one), '      ', 0)}"
 
 
 def _meaning(name: str, one: Any) -> str:
@@ -121,12 +128,8 @@ def _meaning(name: str, one: Any) -> str:
     return one.metadata["doc"] + (f" One of {', '.join(chosen)}." if chosen else "")
 
 
-def _default(one: Any) -> str:
-    """Format the default of an option as it would be typed."""
-    return _typed(default_value(one))
-
-
 def _typed(value: Any) -> str:
+    """Format a value of an option as it would be typed."""
     if isinstance(value, list):
         return f"[{','.join(map(_typed, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -142,11 +145,11 @@ def options_page() -> str:
         if words := one.metadata["read_by"]:
             about += f" Used by {' or '.join(words)} runs."
         about = about.replace("|", "\\|")
-        row = f"| `{name}` | `{_default(one)}` | {about} |"
+        row = f"| `{name}` | `{_typed(default_value(one))}` | {about} |"
         tables.setdefault(name.rpartition(".")[0] or "At the top", []).append(row)
     head = "| option | default | meaning |\n|---|---|---|\n"
     parts = [f"## {group}\n\n{head}" + "\n".join(rows) for group, rows in tables.items()]
-    return "# Options\n\nWritten by `python -m kagglepipe.cli.help > docs/options.md`.\n\n" + "\n\n".join(parts)
+    return "\n\n".join(["# Options", ABOUT_PAGE, *parts])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """stage=train: fit every fold, then merge them into one out-of-fold and one test table.
 
-Reads what `prepare` left. Writes outputs/<slug>/<run>/: fold_k/, see `runs.train_fold`; config.yaml;
+Reads what `prepare` left. Writes outputs/<slug>/<run>/: fold_k/ (weights and predictions of a fold); config.yaml;
 backbone.safetensors (frozen backbones); and when every fold is there oof.parquet, test.parquet, hardest.png and
 metrics.json (last).
 """

@@ -1,6 +1,6 @@
 """describe: print a competition as the YAML that competition=auto infers from its files.
 
-With competition.source=FOLDER|ZIP the fields are inferred (competition=auto is implied), with reasons as comments, what
+With competition.source=PATH the fields are inferred (competition=auto is implied), with reasons as comments, what
 is uncertain, and the numbers of items, classes and groups. describe.file=my_competition.yaml writes it, to be completed
 and used as competition=my_competition.yaml; describe.sheet=sheet.png draws a few items a class.
 """
