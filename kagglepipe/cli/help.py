@@ -37,13 +37,10 @@ EXAMPLES = {
     "the course behind it, a lesson at a time": "course lesson=convolution",
     "all options with their values": "--cfg job",
 }
-ABOUT_PAGE = """Written by `python -m kagglepipe.cli.help > docs/options.md`.
-
-"Used by … runs" names the runs that read an option; of one alternative all words must be true. `image`, `video`,
-`series` and `audio` are the `competition.kind`; `head`, `finetune`, `best` the `training.mode`; `network` a recurrent
-or convolutional network over time, `mean` a linear mean over time (`model.temporal.cell=auto` has both); `segments`
-those that find segments or events; `classes` any task but regression; `augmented` augmented images or frames; `cropped`
-any `model.crop` but `squash`; `teacher` a `training.teacher`."""
+USED_BY = """"Used by … runs" names the runs that read an option; all words of an alternative must be true of it. Words:
+its `competition.kind`, `form=` and `task=`; its `training.mode`: `head`, `finetune` or `best`; `network`: recurrent or
+convolutional over time; `mean`: a linear mean over time; `segments`: segments or events; `classes`: any task but
+regression; `augmented`: its images or frames; `cropped`: `model.crop` is not squash; `teacher`: of pseudo-labels."""
 
 
 def help_text() -> str:
@@ -149,7 +146,7 @@ def options_page() -> str:
         tables.setdefault(name.rpartition(".")[0] or "At the top", []).append(row)
     head = "| option | default | meaning |\n|---|---|---|\n"
     parts = [f"## {group}\n\n{head}" + "\n".join(rows) for group, rows in tables.items()]
-    return "\n\n".join(["# Options", ABOUT_PAGE, *parts])
+    return "\n\n".join(["# Options", "Written by `python -m kagglepipe.cli.help > docs/options.md`.", USED_BY, *parts])
 
 
 if __name__ == "__main__":
