@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.filenames import FileNames
-from kagglepipe.competitions.item_tables import read_columns
+from kagglepipe.competitions.item_tables import read_columns, read_header
+from kagglepipe.competitions.spreadsheet import column_places
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
@@ -54,7 +54,7 @@ def read_sounds(source: str, *, to_learn: bool = True) -> Sounds:
     path = absolute(source) / "train.csv" if absolute(source).is_dir() else absolute(source)
     if not path.is_file():
         raise UserError(f"{path} is missing: give a CSV with audio, label and speaker, or a folder with one")
-    of_speakers = to_learn or "speaker" in pd.read_csv(path, nrows=0, dtype=str).columns
+    of_speakers = to_learn or bool(column_places(read_header(path)[1], "speaker"))
     table = read_columns(path, ["audio", "label", *["speaker"] * of_speakers], mend="name its columns so")
     table.index += 2  # lines of the file
     digits = table["label"].str.strip()

@@ -130,6 +130,9 @@ def test_sounds_to_be_tested_on_are_of_one_speaker_unless_a_column_says_so(tmp_p
              for name, sounds in (("both", both), ("one", one))}  # fmt: skip
     np.testing.assert_allclose(means["one"], 0, atol=1e-5)
     assert not np.allclose(both.views[1][3], one.views[1][3])
+    (source / "other.csv").write_bytes(b"audio,label\n\xff\xfe\x00,1\n")
+    with pytest.raises(UserError, match=r"other\.csv"):
+        read_sounds(str(source / "other.csv"), to_learn=False)
 
 
 def test_the_answer_is_by_both_ways_of_listening(tmp_path, monkeypatch):
