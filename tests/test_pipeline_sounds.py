@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from kagglepipe.models.temporal import TemporalModel
-from kagglepipe.runs.configured import make_learner, read_data
+from kagglepipe.runs.configured import make_learner, read_data, run_of
+from kagglepipe.runs.predict_test import Inference, predict_again
 from kagglepipe.samples.voices import draw_voice, speak, write_wav
 from kagglepipe.sequences.dataset import Example
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.checkpoint import load_temporal, read_checkpoints
 from kagglepipe.training.temporal import temporal_probabilities
 from tests.composing import config_of
-from tests.pipelines import the_run
 
 DIGITS, SPEAKERS = (0, 1, 6), "abc"
 
@@ -44,22 +44,26 @@ def typed(tmp_path: Path) -> tuple[str, ...]:
 def test_from_sounds_to_a_submission(typed: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = config_of(*typed)
     run_command(config)
-    run, learner = the_run(config), make_learner(config, read_data(config))
-    oof, test = (pd.read_parquet(run / f"{name}.parquet") for name in ("oof", "test"))
+    run, learner = run_of(config, read_data(config)), make_learner(config, read_data(config))
+    oof, test = (pd.read_parquet(run.folder / f"{name}.parquet") for name in ("oof", "test"))
     assert sorted(oof["fold"].unique()) == [0, 1, 2]
     answers = pd.read_csv(tmp_path / "submissions" / f"{run.name}.csv")
     assert list(answers["audio"]) == [f"d{digit}{take}.wav" for take, digit in np.ndindex(2, 3)]
     assert set(answers["label"]) <= set(DIGITS)
 
-    checkpoints = read_checkpoints(run / f"fold_{fold}" for fold in range(3))
+    checkpoints = read_checkpoints(run.folder / f"fold_{fold}" for fold in range(3))
     models = [model for checkpoint in checkpoints for model in load_temporal(checkpoint)]
     own, of_group = (probabilities(models, learner.features(view), list(test["id"])) for view in (0, 1))
     assert np.abs(own - of_group).max() > 1e-4
     np.testing.assert_allclose(test[["0", "1", "6"]].to_numpy(), (own + of_group) / 2, atol=1e-5)
 
+    inference = Inference("cpu", "auto", None, 1, lambda *_: None)
+    again = predict_again(config.competition, read_data(config), run, inference)
+    np.testing.assert_allclose(again[["0", "1", "6"]], test[["0", "1", "6"]], atol=1e-5)
+
     caplog.set_level("INFO")
     run_command(config_of(*typed, "stage=predict", f"input={tmp_path / 'source' / 'test'}", f"run={run.name}"))
-    assert "inference: each sound is less its own mean" in caplog.text
+    assert "predict: each sound is less its own mean" in caplog.text
     found = pd.read_csv(tmp_path / "outputs" / "spoken-digits" / "predict" / "test.csv")
     np.testing.assert_allclose(found[["0", "1", "6"]], own, atol=1e-4)
 

@@ -63,7 +63,10 @@ def read_sounds(source: str, *, to_learn: bool = True) -> Sounds:
         raise UserError(f"{path}, column label, has {repr(odd[0]) if odd else 'no rows'}: needed are the digits 0 to 9")
     names = FileNames(file.relative_to(path.parent).as_posix() for file in path.parent.rglob("*") if file.is_file())
     paths = [path.parent / name for name in names.paths(table["audio"], str(path), "sound")]
-    speakers = table["speaker"].to_numpy(str) if of_speakers else np.full(len(table), "")
+    speakers = table["speaker"].str.strip().to_numpy(str) if of_speakers else np.full(len(table), "")
+    if of_speakers and "" in speakers:
+        row = table.index[speakers == ""][0]
+        raise UserError(f"{path}, row {row}, column speaker, is empty: write who speaks there, or leave the row out")
     views = views_of(paths, speakers, PITCHES * to_learn)
     return Sounds(list(table["audio"]), digits.to_numpy(str).astype(np.int64), speakers, views)
 

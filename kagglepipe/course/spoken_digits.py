@@ -33,6 +33,7 @@ from kagglepipe.training.temporal import fit_temporal, temporal_probabilities
 NAME = "spoken_digits"
 STEPS = 2000
 SHOWN = (3, 6, 8)  # digits of the picture
+MEANS = ["sound", "speaker"]  # which the two views that are answered are less
 COMMON: dict[str, Any] = {"reduce": 0, "differences": False, "bidirectional": True, "pooling": "mean"}
 NETWORKS = {
     "LSTM": TemporalOptions(**COMMON),
@@ -58,14 +59,16 @@ def run(lesson: Lesson) -> dict[str, Any]:
         name = max(metrics, key=lambda one: metrics[one]["mean"])
         model = learn(lesson, sounds, np.arange(len(sounds.names)), name, "all speakers")
         draw_listening(model, sounds, lesson.folder / "listening.png")
-        save(lesson, NAME, model, {"temporal": vars(NETWORKS[name])})
+        save(lesson, NAME, model, {"temporal": vars(NETWORKS[name]), "means": MEANS})
     if heldout:
         metrics["heldout_accuracy"] = accuracy(model, heldout, np.arange(len(heldout.names)))
     return metrics
 
 
 def make_model(about: dict[str, Any]) -> tuple[TemporalModel, TemporalModel]:
-    """Make the network that was saved, without its weights."""
+    """Make the network that was saved, without its weights. Raises KeyError for one that knows one mean only."""
+    if about["means"] != MEANS:
+        raise KeyError("means")
     model = TemporalModel(MELS, 10, TemporalOptions(**about["temporal"]), per_frame=False)
     return model, model
 
@@ -97,7 +100,8 @@ def leave_out(lesson: Lesson, sounds: Sounds, name: str) -> dict[str, float]:
 
 def accuracy(model: TemporalModel, sounds: Sounds, rows: NDArray[np.int64]) -> float:
     """Share of right digits: those of the largest mean probability over both ways of listening."""
-    found = [np.stack(temporal_probabilities([model], sounds.examples(rows, view))) for view in (0, 1)]
+    views = range(len(MEANS))
+    found = [np.stack(temporal_probabilities([model], sounds.examples(rows, view))) for view in views]
     return float((np.mean(found, axis=0).argmax(axis=1) == sounds.digits[rows]).mean())
 
 

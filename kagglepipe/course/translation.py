@@ -45,8 +45,8 @@ def run(lesson: Lesson) -> dict[str, Any]:
     """Train on pairs of sentences, or load a model; score it, look at its attention, translate a text."""
     options = lesson.options
     texts = read_texts(lesson)
-    if options.file and absolute(options.file).is_dir():
-        raise UserError(f"course.file={options.file} is a folder: give the name of a file to write")
+    if options.file:
+        check_file(options.file)
     pairs, kept = ([], []) if options.model and not options.source else read_source(lesson, BATCH)
     metrics: dict[str, Any] = {}
     if options.model:
@@ -112,6 +112,16 @@ def train(
     if share == 1:
         loss_curves(lesson.folder / "losses.png", history, "nats")
     return translator
+
+
+def check_file(file: str) -> None:
+    """Make the folder of a file to write. Raises UserError if the file cannot be written."""
+    if absolute(file).is_dir():
+        raise UserError(f"course.file={file} is a folder: give the name of a file to write")
+    try:
+        absolute(file).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"course.file={file} cannot be written ({error}): give a file in another folder") from error
 
 
 def write(file: str | None, lines: list[str]) -> None:

@@ -25,6 +25,7 @@ from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import check_one_rate
 from kagglepipe.sequences.grid import at_rate
 from kagglepipe.sequences.series_table import read_series_bytes
+from kagglepipe.sequences.sound import less_means
 from kagglepipe.text import listed
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Probs = NDArray[np.float64]  # (N, C)
+Features = dict[Path, NDArray[np.float32]]  # encoder -> (T, F)
 
 
 @dataclass(frozen=True)
@@ -161,24 +163,39 @@ def sequence_probabilities(
     """Probabilities (N, C) of the test clips or frames; each file is read once."""
     from kagglepipe.training.inference import SequenceRun
 
-    rows = dataset.test
     run = SequenceRun(checkpoints, backend=inference.backend())
-    probs = np.empty((len(rows), len(run.meta["classes"])))
-    files = rows.reset_index(drop=True).groupby("path")
-    for path, own in progress(files, "predict", total=len(files), unit="file"):
-        probs[own.index] = file_probabilities(run, dataset.images_root / str(path), own)
+    files = [
+        (dataset.images_root / str(path), own) for path, own in dataset.test.reset_index(drop=True).groupby("path")
+    ]
+    shown = progress(files, "predict", total=len(files), unit="file")
+    probs = np.zeros((len(dataset.test), len(run.meta["classes"])))
+    if run.meta.get("group_mean"):  # of all sounds of the test, as in training
+        sounds = [read_features(run, path, own, centred=False) for path, own in shown]
+        for share in (1.0, 0.0):
+            views = less_means([next(iter(one.values())) for one in sounds], [""] * len(files), [share] * len(files))
+            for (_, own), frames in zip(files, views, strict=True):
+                probs[own.index] += row_probabilities(run, dict.fromkeys(run.encoders, frames), own) / 2
+        return probs
+    for path, own in shown:
+        probs[own.index] = row_probabilities(run, read_features(run, path, own), own)
     return probs
 
 
-def file_probabilities(run: "SequenceRun", path: Path, rows: pd.DataFrame) -> Probs:
-    """Probabilities (N, C) of rows of one file, each `frames` long from its `position` on."""
+def read_features(run: "SequenceRun", path: Path, rows: pd.DataFrame, **options: Any) -> Features:
+    """Features of the frames of a file. rows: of it. options: of `SequenceRun.read`. Raises UserError if it cannot."""
     check_sha256(path, rows["sha256"].iloc[0], read_series_bytes if path.suffix == ".csv" else None)
     try:
-        features = run.read(path).features
+        return run.read(path, **options).features
     except ValueError as error:  # VideoError and SeriesError
         raise UserError(f"{path}: {error}; mend or remove it, then stage=prepare") from error
+
+
+def row_probabilities(run: "SequenceRun", features: Features, rows: pd.DataFrame) -> Probs:
+    """Probabilities (N, C) of rows of one file, each `frames` long from its `position` on."""
     last = len(next(iter(features.values()))) - 1
     spans = [np.arange(at, at + n) for at, n in zip(rows["position"], rows["frames"], strict=True)]
+    if run.meta["kind"] == "audio" and not run.meta["per_frame"]:  # as in training, silence at the end is cut off
+        spans = [span[span <= last] for span in spans]
     spans = [np.minimum(span, last) for span in spans]  # as in training, the last sample is repeated beyond the end
     if run.meta["per_frame"]:
         return run.probabilities(features, per_frame=True)[np.concatenate(spans)]

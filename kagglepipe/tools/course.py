@@ -21,6 +21,8 @@ from kagglepipe.options import CourseOptions
 
 log = logging.getLogger(__name__)
 EXTRA = ("matplotlib", "sacrebleu")
+FORMATS = {int: ",", float: ".4g", bool: ""}
+NUMBER = (int, float, type(None))
 
 
 def check(config: Config) -> None:
@@ -73,27 +75,27 @@ def run(config: Config) -> None:
     start, begun = time.perf_counter(), time.time() - 1  # a file's time may be a little earlier than the clock's
     try:
         metrics = RUN[lesson](Lesson(options, folder, choose_device(config.device), seed))
-    except UserError:  # nothing was done, so that what was there stays
+    except (UserError, OSError):  # nothing was done, so that what was there stays
         if before is not None:
             write_bytes(file, before)
         raise
-    for line in result_lines(metrics):
+    about = {"seed": seed, "quick": options.quick, "seconds": round(time.perf_counter() - start, 1)}
+    write_bytes(file, json.dumps(metrics | about, indent=2).encode())
+    for line in result_lines(json.loads(json.dumps(metrics))):  # names of numbers are text there
         log.info("%s: %s", lesson, line)
-    metrics |= {"seed": seed, "quick": options.quick, "seconds": round(time.perf_counter() - start, 1)}
-    write_bytes(file, json.dumps(metrics, indent=2).encode())
     pictures = ", ".join(str(path) for path in sorted(folder.glob("*.png")) if path.stat().st_mtime > begun)
-    log.info("course: %s took %.0f s; look at %s, and read docs/course/%s.md", lesson, metrics["seconds"],
+    log.info("course: %s took %.0f s; look at %s, and read docs/course/%s.md", lesson, about["seconds"],
              pictures or folder, lesson)  # fmt: skip
 
 
 def result_lines(metrics: dict[str, Any], group: str = "") -> Iterator[str]:
     """Yield a line for each number, and one for the numbers of each group; lists and texts are in metrics.json only.
 
-    >>> list(result_lines({"test_loss": 0.25, "accuracy": {"CNN": {"rows": 0.98765, "pixels": 0.9}}, "curve": [1, 2]}))
-    ['test loss: 0.25', 'accuracy, CNN: rows: 0.9877; pixels: 0.9']
+    >>> list(result_lines({"test_loss": 0.25, "accuracy": {"CNN": {"rows": 0.98765, "pixels": None}}, "curve": [1]}))
+    ['test loss: 0.25', 'accuracy, CNN: rows: 0.9877; pixels: none']
     """
-    numbers = [(name, value) for name, value in metrics.items() if isinstance(value, int | float)]
-    shown = [f"{name.replace('_', ' ')}: {value:{',' if isinstance(value, int) else '.4g'}}" for name, value in numbers]
+    numbers = [(name.replace("_", " "), value) for name, value in metrics.items() if isinstance(value, NUMBER)]
+    shown = [f"{name}: {'none' if value is None else format(value, FORMATS[type(value)])}" for name, value in numbers]
     yield from [f"{group}: {'; '.join(shown)}"] if group and shown else shown
     for name, value in metrics.items():
         if isinstance(value, dict):

@@ -225,6 +225,8 @@ def item_probabilities(run: Run, kind: str, root: Path, files: list[str], backen
     if loaded.meta["per_frame"]:
         raise UserError(f"{run.name} finds segments and does not classify whole clips: type detect with the same input")
     log.info("predict: with %s", run.name)
+    if loaded.meta.get("group_mean"):
+        log.info("predict: each sound is less its own mean, not that of a group, which new sounds do not have")
     classes, bad = loaded.meta["classes"], {}
     probs = np.full((len(files), len(classes)), np.nan)
     for row, name in enumerate(progress(files, "predict", total=len(files), unit="clip")):

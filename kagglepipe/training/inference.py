@@ -1,6 +1,5 @@
 """Probabilities of a trained run for any images, video or series, and for live streams frame by frame."""
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import tee
 from pathlib import Path
@@ -35,7 +34,6 @@ from kagglepipe.training.features import Features, compute_features, encode_fram
 from kagglepipe.training.head import Head
 from kagglepipe.training.links import LINKS
 
-log = logging.getLogger(__name__)
 Probs = NDArray[np.float64]
 
 
@@ -94,8 +92,6 @@ class SequenceRun:
                 "on, as competition=video_folder competition.source=FOLDER, or a run with run=PATH"
             )
         self.meta, self.device = checkpoints[0].meta, backend.device
-        if self.meta.get("group_mean"):
-            log.info("inference: each sound is less its own mean, not that of a group, which new sounds do not have")
         self.predict = LINKS[self.meta.get("task", "multiclass")].predict
         self.encoders: dict[Path, Encoder | None] = {}  # of a series there is none
         self.models: list[tuple[Path, TemporalModel, list[int]]] = []  # with the places of the first fold's classes
@@ -114,8 +110,11 @@ class SequenceRun:
         """Whether it can follow a live stream."""
         return all(model.is_causal for _, model, _ in self.models)
 
-    def read(self, path: Path) -> Seen:
-        """Read the features of a file's frames, or samples. Raises VideoError or SeriesError."""
+    def read(self, path: Path, *, centred: bool | None = None) -> Seen:
+        """Read the features of a file's frames, or samples. Raises VideoError or SeriesError.
+
+        centred: whether the frames of a sound are less their own mean; None: as the run was trained.
+        """
         if self.meta["kind"] == "series":
             layout = {
                 name: self.meta[name] for name in ("columns", "skeleton", "channels", "axis") if name in self.meta
@@ -127,7 +126,8 @@ class SequenceRun:
             return Seen(dict.fromkeys(self.encoders, inputs), times, end, repairs)
         if self.meta["kind"] == "audio":
             silence = self.meta.get("silence")  # runs of older versions cut nothing
-            sound = read_sound(path, rate=self.meta["rate"], centred=self.meta["centred"], silence=silence)
+            centred = self.meta["centred"] if centred is None else centred
+            sound = read_sound(path, rate=self.meta["rate"], centred=centred, silence=silence)
             end = float(sound.times[-1] + 1 / self.meta["rate"])
             return Seen(dict.fromkeys(self.encoders, sound.values), sound.times, end, sound.repairs)
         info, rate = inspect(path), self.meta["rate"]

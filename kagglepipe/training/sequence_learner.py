@@ -303,11 +303,12 @@ class SequenceLearner:
         return (self.pooled(temporal, view, rows) - centre) * scale
 
     def scale(self, temporal: TemporalOptions) -> tuple[Array, Array]:
-        """Mean (D,) and 1 / standard deviation (D,) of the clean pooled training rows; labels are not used."""
+        """Mean (D,) and 1 / standard deviation (D,), 0 of constants, of the clean pooled training rows, unlabelled."""
         key = replace(temporal, cell="mean", pooling="mean", shuffled=False)
         if key not in self._scales:
-            x = self.pooled(temporal)
-            self._scales[key] = x.mean(axis=0), 1 / np.maximum(x.std(axis=0), 1e-6)
+            x = np.concatenate([self.pooled(temporal, view) for view in range(self.clean_views)])
+            deviation = x.std(axis=0)
+            self._scales[key] = x.mean(axis=0), np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0)
         return self._scales[key]
 
     def baseline_features(self) -> Array:

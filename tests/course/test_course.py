@@ -48,6 +48,21 @@ def test_a_lesson_prints_its_results(tmp_path, caplog):
     assert "old.png" not in caplog.messages[-1]  # of an earlier run
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_lesson_ends_well_as_a_command(name, tmp_path):
+    """The results of one, whose names are numbers, ended in a traceback when they were printed."""
+    run(config_of("stage=course", f"lesson={name}", "course.quick=true", f"paths.root={tmp_path}"))
+    assert (tmp_path / "outputs" / "course" / name / "metrics.json").is_file()
+
+
+def test_results_may_be_called_by_numbers(tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setitem(table.RUN, "digits", lambda _: {"accuracy": {"LeNet-5": {100: 0.95, 1000: 0.98}}})
+    run(config_of("stage=course", "lesson=digits", f"paths.root={tmp_path}"))
+    assert caplog.messages[0] == "digits: accuracy, LeNet-5: 100: 0.95; 1000: 0.98"
+
+
 def test_a_refused_lesson_leaves_the_metrics_of_the_one_before(tmp_path):
     metrics = tmp_path / "outputs" / "course" / "recurrence" / "metrics.json"
     write_bytes(metrics, b"{}")

@@ -1,5 +1,6 @@
 """A network is tested on voices that it has not heard; wrong tables are refused."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,10 @@ def test_the_lesson_and_what_it_saved_agree_on_other_sounds(tmp_path, monkeypatc
     assert all((tmp_path / name).is_file() for name in ("speakers.png", "listening.png", "model.json"))
     loaded = run(lesson(tmp_path, model=str(tmp_path), heldout=str(source / "train.csv")))
     assert loaded == {"heldout_accuracy": first["heldout_accuracy"]}
+    about = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps({name: about[name] for name in ("lesson", "temporal")}))
+    with pytest.raises(UserError, match=r"is not what lesson=spoken_digits saves \('means'\)"):  # of an older version
+        run(lesson(tmp_path, model=str(tmp_path), heldout=str(source / "train.csv")))
     assert first["LSTM"]["mean"] == pytest.approx((first["LSTM"]["a"] + first["LSTM"]["b"]) / 2)
 
 
@@ -61,7 +66,8 @@ def test_the_lesson_and_what_it_saved_agree_on_other_sounds(tmp_path, monkeypatc
     [("audio,label,speaker\n99.wav,1,a\n", "row 2, names 99.wav, and no such file"),
      ("audio,label,speaker\n00.wav,ten,a\n", "has 'ten'"), ("audio,label,speaker\n", "has no rows"),
      ("audio,label\n00.wav,1\n", "audio, label, speaker are needed; name its columns so"),
-     ("audio,label,speaker\ntrain.csv,1,a\n", "leave it out")],
+     ("audio,label,speaker\ntrain.csv,1,a\n", "leave it out"),
+     ("audio,label,speaker\n00.wav,1,a\n01.wav,1, \n", "row 3, column speaker, is empty")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_table_is_said(tmp_path, table, what):
     (spoken(tmp_path) / "train.csv").write_text(table)
@@ -107,7 +113,10 @@ def test_what_is_tested_on_is_read_before_anything_is_learnt(tmp_path, monkeypat
 
 
 def test_views_are_less_the_mean_of_the_sound_and_of_the_speaker_and_of_other_pitch(tmp_path):
-    sounds = read_sounds(str(spoken(tmp_path)))
+    table = (spoken(tmp_path) / "train.csv").read_text()
+    (tmp_path / "train.csv").write_text(table.replace(",a\n", ", a \n"))
+    sounds = read_sounds(str(tmp_path))
+    assert set(sounds.speakers) == {"a", "b"}
     assert len(sounds.views) == 2 + 4
     assert all(view[3].shape == sounds.views[0][3].shape for view in sounds.views[:2])
     own, speaker = (np.stack([frames.mean(axis=0) for frames in view]) for view in sounds.views[:2])

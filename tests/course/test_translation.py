@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from kagglepipe.course import translation
 from kagglepipe.course.beam import search
 from kagglepipe.course.bilingual import Language
 from kagglepipe.course.lesson import Lesson
@@ -171,6 +172,15 @@ def test_the_lesson_translates_a_file_line_by_line(tmp_path, capsys, caplog):
     again = run(lesson_of(tmp_path, model=str(tmp_path / "out"), translate=asked["translate"]))
     assert again == {"text": first["text"]}
     assert capsys.readouterr().out.splitlines() == lines[:3]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_learnt(tmp_path, monkeypatch):
+    monkeypatch.setattr(translation, "train", lambda *_, **__: pytest.fail("it learns"))
+    (tmp_path / "in.txt").write_text("A man sleeps.")
+    (tmp_path / "plain.txt").write_text("")
+    for file, what in (("plain.txt/out.de", "cannot be written"), ("", "is a folder")):
+        with pytest.raises(UserError, match=what):
+            run(lesson_of(tmp_path, translate=str(tmp_path / "in.txt"), file=str(tmp_path / file)))
 
 
 def source_of(tmp_path, english: str, german: str | None):

@@ -17,7 +17,7 @@ from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.predictions.blend import combine, equal_weights, with_probabilities
 from kagglepipe.predictions.frame import align, oof_frame, probabilities, read_frame, test_frame
 from kagglepipe.runs.configured import read_data
-from kagglepipe.runs.predict_test import Inference, file_probabilities, predict_again, predict_test
+from kagglepipe.runs.predict_test import Inference, predict_again, predict_test, read_features
 from kagglepipe.runs.run import Run, data_of
 from kagglepipe.runs.store import RunStore
 from kagglepipe.sequences.container import VideoError
@@ -273,9 +273,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             raise VideoError("not a video that can be read")
 
     with pytest.raises(UserError, match=r"/left6\.mp4: not a video that can be read; mend or remove it, then"):
-        file_probabilities(cast(SequenceRun, Torn()), file, rows)
+        read_features(cast(SequenceRun, Torn()), file, rows)
     file.write_bytes(b"another")
     with pytest.raises(
         UserError, match=r"/left6\.mp4 is not the file that was prepared; add competition\.refresh=true"
     ):
-        file_probabilities(cast(SequenceRun, Torn()), file, rows)
+        read_features(cast(SequenceRun, Torn()), file, rows)
