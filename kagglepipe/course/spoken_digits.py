@@ -27,12 +27,14 @@ from kagglepipe.course.sounds import FRAMES, Sounds, draw_sounds, read_sounds
 from kagglepipe.errors import UserError
 from kagglepipe.models.temporal import TemporalModel
 from kagglepipe.options import SequenceOptions, TemporalOptions
+from kagglepipe.predictions.calibration import fit_shares
 from kagglepipe.sequences.sound import MELS
 from kagglepipe.training.temporal import fit_temporal, temporal_probabilities
 
 NAME = "spoken_digits"
 STEPS = 2000
 SHOWN = (3, 6, 8)  # digits of the picture
+EQUAL = "with equal shares"
 MEANS = ["sound", "speaker"]  # which the two views that are answered are less
 COMMON: dict[str, Any] = {"reduce": 0, "differences": False, "bidirectional": True, "pooling": "mean"}
 NETWORKS = {
@@ -54,14 +56,14 @@ def run(lesson: Lesson) -> dict[str, Any]:
         sounds = read_sounds(options.source) if options.source else draw_sounds(lesson)
         for name in NETWORKS:
             metrics[name] = leave_out(lesson, sounds, name)
-            metrics[name]["mean"] = float(np.mean(list(metrics[name].values())))
         draw_accuracy(metrics, lesson.folder / "speakers.png")
         name = max(metrics, key=lambda one: metrics[one]["mean"])
         model = learn(lesson, sounds, np.arange(len(sounds.names)), name, "all speakers")
         draw_listening(model, sounds, lesson.folder / "listening.png")
         save(lesson, NAME, model, {"temporal": vars(NETWORKS[name]), "means": MEANS})
     if heldout:
-        metrics["heldout_accuracy"] = accuracy(model, heldout, np.arange(len(heldout.names)))
+        found = accuracy(model, heldout, np.arange(len(heldout.names)))
+        metrics |= {"heldout_accuracy": found[0], f"heldout_accuracy_{EQUAL.replace(' ', '_')}": found[1]}
     return metrics
 
 
@@ -87,7 +89,7 @@ def learn(lesson: Lesson, sounds: Sounds, rows: NDArray[np.int64], name: str, wh
 
 
 def leave_out(lesson: Lesson, sounds: Sounds, name: str) -> dict[str, float]:
-    """Share of right digits of each speaker by a network that has learned from the others."""
+    """Share of right digits of each speaker by a network that has learned from the others, and their means."""
     found = {}
     for speaker in np.unique(sounds.speakers):
         others = np.flatnonzero(sounds.speakers != speaker)
@@ -95,18 +97,24 @@ def leave_out(lesson: Lesson, sounds: Sounds, name: str) -> dict[str, float]:
             raise UserError("course.source has one speaker, and two or more are needed: each is left out once")
         model = learn(lesson, sounds, others, name, f"without {speaker}")
         found[str(speaker)] = accuracy(model, sounds, np.flatnonzero(sounds.speakers == speaker))
-    return found
+    right, equal = np.mean(list(found.values()), axis=0).tolist()
+    return {speaker: one for speaker, (one, _) in found.items()} | {"mean": right, f"mean {EQUAL}": equal}
 
 
-def accuracy(model: TemporalModel, sounds: Sounds, rows: NDArray[np.int64]) -> float:
-    """Share of right digits: those of the largest mean probability over both ways of listening."""
+def accuracy(model: TemporalModel, sounds: Sounds, rows: NDArray[np.int64]) -> tuple[float, float]:
+    """Share of right digits, by the mean probabilities over both ways of listening; and the same with equal shares.
+
+    That is, if it were known that each digit is said as often, and classes were weighted so.
+    """
     views = range(len(MEANS))
-    found = [np.stack(temporal_probabilities([model], sounds.examples(rows, view))) for view in views]
-    return float((np.mean(found, axis=0).argmax(axis=1) == sounds.digits[rows]).mean())
+    probs = np.mean([np.stack(temporal_probabilities([model], sounds.examples(rows, one))) for one in views], axis=0)
+    equal = np.log(probs) + fit_shares(probs, np.full(10, 0.1))["offsets"]
+    right, right_if_equal = (float((one.argmax(axis=1) == sounds.digits[rows]).mean()) for one in (probs, equal))
+    return right, right_if_equal
 
 
 def draw_accuracy(metrics: dict[str, dict[str, float]], path: Path) -> None:
-    """Draw the accuracy of each network on each speaker whom it has not heard."""
+    """Draw the accuracy of each network on each speaker whom it has not heard, and its means."""
     with picture(path, width=6, height=3) as (_, axes):
         for number, (name, found) in enumerate(metrics.items()):
             places = np.arange(len(found)) + 0.3 * number

@@ -9,7 +9,7 @@ import torch
 
 from kagglepipe.course import spoken_digits
 from kagglepipe.course.lesson import Lesson
-from kagglepipe.course.sounds import draw_sounds, read_sounds
+from kagglepipe.course.sounds import Sounds, draw_sounds, read_sounds
 from kagglepipe.course.spoken_digits import accuracy, leave_out, run
 from kagglepipe.errors import UserError
 from kagglepipe.options import CourseOptions
@@ -41,9 +41,16 @@ def test_each_speaker_is_left_out_of_training_once(tmp_path, monkeypatch):
         return what
 
     monkeypatch.setattr(spoken_digits, "learn", learn)
-    monkeypatch.setattr(spoken_digits, "accuracy", lambda model, sounds, rows: set(sounds.speakers[rows]))
+    tested = []
+
+    def accuracy(model, sounds, rows):
+        tested.append(set(sounds.speakers[rows]))
+        return len(tested) / 4, len(tested) / 2
+
+    monkeypatch.setattr(spoken_digits, "accuracy", accuracy)
     found = leave_out(lesson(tmp_path), sounds, "LSTM")
-    assert found == {f"voice {n}": {f"voice {n}"} for n in (1, 2, 3)}
+    assert tested == [{f"voice {n}"} for n in (1, 2, 3)]
+    assert found == {"voice 1": 0.25, "voice 2": 0.5, "voice 3": 0.75, "mean": 0.5, "mean with equal shares": 1.0}
     assert learnt == [{"1", "2"}, {"0", "2"}, {"0", "1"}]
 
 
@@ -53,7 +60,8 @@ def test_the_lesson_and_what_it_saved_agree_on_other_sounds(tmp_path, monkeypatc
     first = run(lesson(tmp_path, source=str(source), heldout=str(source / "train.csv")))
     assert all((tmp_path / name).is_file() for name in ("speakers.png", "listening.png", "model.json"))
     loaded = run(lesson(tmp_path, model=str(tmp_path), heldout=str(source / "train.csv")))
-    assert loaded == {"heldout_accuracy": first["heldout_accuracy"]}
+    names = ("heldout_accuracy", "heldout_accuracy_with_equal_shares")
+    assert loaded == {name: first[name] for name in names}
     about = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps({name: about[name] for name in ("lesson", "temporal")}))
     with pytest.raises(UserError, match=r"is not what lesson=spoken_digits saves \('means'\)"):  # of an older version
@@ -153,7 +161,17 @@ def test_the_answer_is_by_both_ways_of_listening(tmp_path, monkeypatch):
         lambda _, examples: [said[views[id(examples[0].features)]]] * len(examples),
     )  # fmt: skip
     rows = np.flatnonzero(sounds.speakers == "voice 1")
-    assert accuracy(None, sounds, rows) == pytest.approx((sounds.digits[rows] == 2).mean())
+    assert accuracy(None, sounds, rows)[0] == pytest.approx((sounds.digits[rows] == 2).mean())
+
+
+def test_equal_shares_find_the_digit_that_is_never_the_likeliest(tmp_path, monkeypatch):
+    """Sounds of 1 seem more like 0 than like 1, but less so than those of 0."""
+    digits = np.array([0, 0, 1, 1])
+    sounds = Sounds(list("abcd"), digits, np.array(list("aaaa")), [[np.zeros((3, 64), np.float32)] * 4] * 2)
+    said = np.full((4, 10), 1e-9)
+    said[:, :2] = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    monkeypatch.setattr(spoken_digits, "temporal_probabilities", lambda *_: list(said))
+    assert accuracy(None, sounds, np.arange(4)) == (0.5, 1.0)
 
 
 def test_one_speaker_cannot_be_left_out(tmp_path):
