@@ -71,13 +71,14 @@ def counts_table(rows: pd.DataFrame, task: str) -> Table:
 
 
 def size_table(rows: pd.DataFrame) -> list[Table]:
-    """Quantiles of width and height, and the formats of images; nothing for what has none."""
-    if "width" not in rows or rows["width"].isna().all():
-        return []
-    at = rows[["width", "height"]].quantile([0, 0.25, 0.5, 0.75, 1]).round().astype(int)
-    names = ("least", "lower quarter", "median", "upper quarter", "largest")
-    cells = [(name, str(w), str(h)) for name, (w, h) in zip(names, at.to_numpy().tolist(), strict=True)]
-    tables = [Table("Sizes in pixels", ("", "width", "height"), cells)]
+    """Quantiles of width and height, and the formats of images; of lengths, where files have any; nothing else."""
+    tables = []
+    if {"video", "begins", "ends"} <= set(rows):
+        files = rows.drop_duplicates("video")
+        lengths = quantiles((files["ends"] - files["begins"]).to_frame(), ".2f")
+        tables.append(Table("Lengths of files", ("", "seconds, or units of time"), lengths))
+    if "width" in rows and (rows["height"] > 1).any():  # series and sounds have channels and bands there
+        tables.append(Table("Sizes in pixels", ("", "width", "height"), quantiles(rows[["width", "height"]], ".0f")))
     if "format" in rows and "mode" in rows:  # of images
         of_train = rows[rows["split"] == "train"].groupby(["format", "mode"]).size()
         of_test = rows[rows["split"] == "test"].groupby(["format", "mode"]).size()
@@ -85,6 +86,13 @@ def size_table(rows: pd.DataFrame) -> list[Table]:
         cells = [(" ".join(map(str, one)), str(of_train.get(one, 0)), str(of_test.get(one, 0))) for one in kinds]
         tables.append(Table("Formats", ("format", "training", "test"), cells))
     return tables
+
+
+def quantiles(columns: pd.DataFrame, form: str) -> list[tuple[str, ...]]:
+    """Rows of a table of the quantiles of columns."""
+    at = columns.quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy().tolist()
+    names = ("least", "lower quarter", "median", "upper quarter", "largest")
+    return [(name, *(format(value, form) for value in row)) for name, row in zip(names, at, strict=True)]
 
 
 def examples(train: pd.DataFrame, album: Album) -> list[Any]:

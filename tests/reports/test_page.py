@@ -19,6 +19,7 @@ from kagglepipe.reports.blocks import Explorer, Gallery, Matrix, Section, Table,
 from kagglepipe.reports.failures import MOST_CARDS, Predicted, confusion, failures, threshold_counts
 from kagglepipe.reports.learning import FoldFacts, learning
 from kagglepipe.reports.looked_at import lay_over, looked
+from kagglepipe.reports.looks import size_table
 from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render
 from kagglepipe.reports.segments_found import Found, events_found, segments_found
 from kagglepipe.reports.shift import by_class, facts_of
@@ -158,6 +159,18 @@ def test_a_page_of_each_task_is_whole_and_leads_nowhere(name: str) -> None:
     assert {value["href"] for tag, value in read.tags if tag in ("a", "use")} <= {f"#{one}" for one in anchors}
     assert "49.jpg" not in page  # names are no templates
     assert "http" not in page
+
+
+def test_sounds_have_lengths_and_no_sizes_in_pixels() -> None:
+    """Of a sound they were its 64 bands and 1."""
+    rows = pd.DataFrame({"video": list("aabc"), "begins": 0.0, "ends": [1.0, 1.0, 2.0, 4.0], "width": 64, "height": 1})
+    (table,) = size_table(rows)
+    assert (table.caption, [cells[1] for cells in table.rows]) == (
+        "Lengths of files", ["1.00", "1.50", "2.00", "3.00", "4.00"],
+    )  # fmt: skip
+    _, sizes = size_table(rows.assign(height=48))  # of videos
+    assert sizes.rows[0] == ("least", "64", "48")
+    assert [table.caption for table in size_table(rows[["width"]].assign(height=48))] == ["Sizes in pixels"]
 
 
 def test_large_numbers_are_written_as_people_write_them() -> None:
