@@ -119,7 +119,7 @@ def draw_accuracy(metrics: dict[str, dict[str, float]], path: Path) -> None:
         for number, (name, found) in enumerate(metrics.items()):
             places = np.arange(len(found)) + 0.3 * number
             axes[0, 0].bar(places, list(found.values()), 0.28, label=name, color=COLOURS[number])
-            axes[0, 0].set_xticks(np.arange(len(found)) + 0.3, list(found), rotation=20, parse_math=False)
+            axes[0, 0].set_xticks(np.arange(len(found)) + 0.3, list(found), rotation=20, ha="right", parse_math=False)
         axes[0, 0].set(ylabel="share of right digits", ylim=(0, 1))
         axes[0, 0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8)
 
