@@ -51,6 +51,10 @@ def test_from_sounds_to_a_submission(typed: tuple[str, ...], tmp_path: Path, cap
     assert list(answers["audio"]) == [f"d{digit}{take}.wav" for take, digit in np.ndindex(2, 3)]
     assert set(answers["label"]) <= set(DIGITS)
 
+    _, scale = learner.scale(config.model.temporal)  # of a linear model: of both views, for means of the first are 0
+    assert scale[:32].max() < 1000
+    assert scale[-1] == 0  # a band above half of the sampling rate: 1e6 times its rounding error before
+
     checkpoints = read_checkpoints(run.folder / f"fold_{fold}" for fold in range(3))
     models = [model for checkpoint in checkpoints for model in load_temporal(checkpoint)]
     own, of_group = (probabilities(models, learner.features(view), list(test["id"])) for view in (0, 1))
