@@ -3,7 +3,7 @@
     python benchmarks/backends.py [--archive ARCHIVE.zip] [--images 256] [--models tf_efficientnet_lite0,…]
 
 Prints images a second on tensors in memory (the best of three passes in turn, so that a busy moment hits all), the
-ratio to torch as it comes, and what kagglepipe reaches from files, decoding included. With --archive also if a head
+ratio to torch as it comes (all with freed memory kept, kagglepipe/memory.py), and what kagglepipe reaches from files, decoding included. With --archive also if a head
 trained on torch's features says the same of OpenVINO's: the largest difference of a probability, and changed labels.
 """
 
@@ -17,6 +17,7 @@ from measure import make_parser, seconds
 from photos import PhotoFiles, make_classifier, sample_files, unpacked
 
 from kagglepipe.competitions.source import list_files
+from kagglepipe.memory import keep_freed_memory
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.weights import BUNDLED
 from kagglepipe.training.backends import Encoder, InferenceBackend
@@ -98,6 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("--models", default=",".join(BUNDLED))
     options = parser.parse_args()
     torch.manual_seed(0)
+    keep_freed_memory()
     print(f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, {choose_precision(CPU).name}")
     with tempfile.TemporaryDirectory() as folder:
         photos = sample_files(Path(folder), options.images)

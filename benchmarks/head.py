@@ -3,8 +3,9 @@
     python benchmarks/head.py [ARCHIVE.zip or FOLDER] [--rounds 3] [--engine torch]
 
 Bare work: import torch, timm and OpenCV, decode every file once, one forward pass of the same network over every
-image, in the same precision and batch size. Each round runs, as processes of their own: bare, the command on an
-empty folder, the command again with everything cached. Without an argument the built-in sample is used, once as
+image, in the same precision and batch size. Each round runs, as processes of their own: bare, bare with freed memory
+kept as the command keeps it (kagglepipe/memory.py), the command on an empty folder, the command again with everything
+cached. Ratios are to the first and the second. Without an argument the built-in sample is used, once as
 it is and once ten times as large, which shows how memory grows.
 """
 
@@ -16,6 +17,7 @@ from statistics import median
 
 from measure import make_parser, run_process
 
+KEEP = "from kagglepipe.memory import keep_freed_memory; keep_freed_memory()"
 BARE = """
 import sys, pathlib
 from concurrent.futures import ThreadPoolExecutor
@@ -49,20 +51,24 @@ def compare(name: str, images: Path, source: Path, rounds: int, options: list[st
     """Prints one line a round and one of medians."""
     ours = [sys.executable, "-m", "kagglepipe", "training=head", f"competition.source={source}", *options]
     rows = []
-    print(f"\n{name}\n{'':8}{'bare':>12}{'command':>12}{'ratio':>8}{'cached':>9}{'peak memory':>14}")
+    print(f"\n{name}\n{'':8}{'bare':>12}{'memory kept':>13}{'command':>12}{'ratios':>14}{'cached':>9}{'peak memory':>14}")
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            bare = run_process([sys.executable, "-c", BARE, str(images)], Path(folder)).seconds
+            bare, kept = (
+                run_process([sys.executable, "-c", start + BARE, str(images)], Path(folder)).seconds
+                for start in ("", KEEP)
+            )
             fresh, memory, _ = run_process(ours, Path(folder))
             again = run_process(ours, Path(folder)).seconds
-        rows.append((bare, fresh, fresh / bare, again, memory))
+        rows.append((bare, kept, fresh, fresh / bare, fresh / kept, again, memory))
         show(f"round {number + 1}", rows[-1])
     show("median", tuple(median(column) for column in zip(*rows, strict=True)))
 
 
 def show(name: str, row: tuple[float, ...]) -> None:
-    bare, fresh, ratio, again, memory = row
-    print(f"{name:8}{bare:10.1f} s{fresh:10.1f} s{ratio:8.2f}{again:7.1f} s{memory:11.2f} GB", flush=True)
+    bare, kept, fresh, *ratios, again, memory = row
+    cells = f"{bare:10.1f} s{kept:11.1f} s{fresh:10.1f} s{ratios[0]:8.2f}{ratios[1]:6.2f}{again:7.1f} s{memory:11.2f} GB"
+    print(f"{name:8}{cells}", flush=True)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """`python -m kagglepipe`."""
 
-from kagglepipe.collector import without_garbage_collection
+from kagglepipe.memory import without_garbage_collection
 
 with without_garbage_collection():
     from kagglepipe.cli.main import main

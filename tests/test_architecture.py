@@ -25,7 +25,7 @@ LIMITS = {  # lower them as the numbers fall; what is to be reached stands behin
     "lines of the package": 50_810,  # 20,500, or 27,000 with all that is planned
 }
 FOLD_FOLDER = re.compile(r"fold_(\d|\*|$)")  # $: the begin of an f-string
-BASE = {"options", "errors", "files", "text", "parallel", "distributed", "console", "collector"}  # for every folder
+BASE = {"options", "errors", "files", "text", "parallel", "distributed", "console", "memory"}  # for every folder
 WAYS = {"image-head": 27, "clips": 35}  # files from a path to its row in oof.parquet: 14 and 18
 MAY_NAME_CONFIG = ("kagglepipe.__main__", "kagglepipe.cli", "kagglepipe.config", "kagglepipe.api",
                    "kagglepipe.stages", "kagglepipe.tools", "kagglepipe.runs.identity", "kagglepipe.runs.provenance",

@@ -13,7 +13,7 @@ from typing import Any
 from kagglepipe import console
 from kagglepipe.cli.arguments import is_sweep
 from kagglepipe.cli.errors import errors_in_one_line, explain
-from kagglepipe.collector import without_garbage_collection
+from kagglepipe.memory import keep_freed_memory, without_garbage_collection
 from kagglepipe.config import CONF
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
@@ -66,6 +66,7 @@ def job(cfg: Any, *, strict: bool = True, added: Collection[str] = ()) -> float 
     strict: refuse options that this job does not read, but for those of `added`; in a sweep they may be for other jobs.
     """
     exit_with_parent()
+    keep_freed_memory()
     console.open_streams()
     multirun = is_multirun()
     parallel = multirun and not str(hydra_config().launcher._target_).endswith("BasicLauncher")

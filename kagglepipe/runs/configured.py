@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kagglepipe.collector import without_garbage_collection
+from kagglepipe.memory import without_garbage_collection
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe import distributed
-from kagglepipe.collector import without_garbage_collection
+from kagglepipe.memory import without_garbage_collection
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, network_side
 from kagglepipe.distributed import is_rank_zero

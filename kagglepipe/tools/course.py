@@ -64,9 +64,8 @@ def run(config: Config) -> None:
         return
     from kagglepipe.course.lesson import Lesson
     from kagglepipe.course.table import RUN
-    from kagglepipe.training.device import choose_device, keep_freed_memory
+    from kagglepipe.training.device import choose_device
 
-    keep_freed_memory()
     folder = config.outputs_dir / "course" / lesson
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / METRICS

@@ -97,23 +97,6 @@ def make_deterministic() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step of a training, instead of returning it to the system.
-
-    A recurrent network allocates and frees some MB at each step, and touching new pages takes time: steps of an LSTM of
-    256 units on 64 × 64 characters ran 1.2 times as fast (float32, one Xeon core, medians of three alternating runs, 29
-    November 2026). Memory of the process then never falls below its peak. Without glibc it does nothing.
-    """
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library; Windows
-        return
-    for parameter, value in ((-3, 2**30), (-1, 2**31 - 1)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
-        mallopt(parameter, value)
-
-
 def choose_precision(device: "torch.device", *, training: bool = False, recurrent: bool = False) -> Precision:
     """Choose bfloat16 where the hardware computes it, else float16 on CUDA, else float32.
 

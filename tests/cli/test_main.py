@@ -53,6 +53,13 @@ def value_of(argument: str) -> object:
     return OmegaConf.create({"value": parsed(argument).value()})["value"]
 
 
+def test_a_command_keeps_the_memory_that_is_freed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("kagglepipe.cli.hydra_job.keep_freed_memory", lambda: calls.append("kept"))
+    command("course")
+    assert calls == ["kept"]
+
+
 def test_what_cannot_be_read_is_not_said_to_be_unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.csv"
     file.touch()

@@ -17,7 +17,6 @@ from kagglepipe.training.device import (
     describe_device,
     device_of_job,
     gpu_is_possible,
-    keep_freed_memory,
     make_deterministic,
     use_fast_kernels,
     use_threads,
@@ -205,13 +204,3 @@ def test_looking_for_a_gpu_imports_no_torch() -> None:
         "print({'torch', 'timm', 'sklearn', 'pandas'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
-
-
-def test_freed_memory_is_kept_where_the_library_of_c_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[tuple[int, int]] = []
-    library = SimpleNamespace(mallopt=lambda *values: called.append(values))
-    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
-    keep_freed_memory()
-    assert [parameter for parameter, _ in called] == [-3, -1]
-    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace())
-    keep_freed_memory()
