@@ -3,8 +3,9 @@
     python benchmarks/backends.py [--archive ARCHIVE.zip] [--images 256] [--models tf_efficientnet_lite0,…]
 
 Prints images a second on tensors in memory (the best of three passes in turn, so that a busy moment hits all), the
-ratio to torch as it comes (all with freed memory kept, kagglepipe/memory.py), and what kagglepipe reaches from files, decoding included. With --archive also if a head
-trained on torch's features says the same of OpenVINO's: the largest difference of a probability, and changed labels.
+ratio to torch as it comes, and what kagglepipe reaches from files, decoding included; freed memory is kept for all
+(kagglepipe/memory.py). With --archive also if a head trained on torch's features says the same of OpenVINO's: the
+largest difference of a probability, and changed labels.
 """
 
 import tempfile

@@ -51,7 +51,8 @@ def compare(name: str, images: Path, source: Path, rounds: int, options: list[st
     """Prints one line a round and one of medians."""
     ours = [sys.executable, "-m", "kagglepipe", "training=head", f"competition.source={source}", *options]
     rows = []
-    print(f"\n{name}\n{'':8}{'bare':>12}{'memory kept':>13}{'command':>12}{'ratios':>14}{'cached':>9}{'peak memory':>14}")
+    heads = f"{'bare':>12}{'memory kept':>13}{'command':>12}{'ratios':>14}{'cached':>9}{'peak memory':>14}"
+    print(f"\n{name}\n{'':8}{heads}")
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             bare, kept = (
@@ -67,8 +68,8 @@ def compare(name: str, images: Path, source: Path, rounds: int, options: list[st
 
 def show(name: str, row: tuple[float, ...]) -> None:
     bare, kept, fresh, *ratios, again, memory = row
-    cells = f"{bare:10.1f} s{kept:11.1f} s{fresh:10.1f} s{ratios[0]:8.2f}{ratios[1]:6.2f}{again:7.1f} s{memory:11.2f} GB"
-    print(f"{name:8}{cells}", flush=True)
+    times = f"{bare:10.1f} s{kept:11.1f} s{fresh:10.1f} s{ratios[0]:8.2f}{ratios[1]:6.2f}"
+    print(f"{name:8}{times}{again:7.1f} s{memory:11.2f} GB", flush=True)
 
 
 def main() -> None:

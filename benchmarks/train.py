@@ -12,9 +12,9 @@ without one there are no rows of Lightning and AutoGluon:
     python benchmarks/train.py ARCHIVE.zip --lightning L/bin/python --autogluon A/bin/python --fastai F/bin/python
 
 One network (EfficientNet-Lite0, 224 pixels, batches of 16) and its ImageNet weights for all. `bare` has its photos as
-tensors in memory and does nothing but the network's work, once as PyTorch comes and once with the setting of the
-allocator that our command makes (`kagglepipe.memory.keep_freed_memory`); all others read JPEG files. Each cell is a process of its
-own, which first does a pass that does not count; systems take turns, and the best round is printed.
+tensors in memory and does nothing but the network's work, once as PyTorch comes and once with freed memory kept, as our
+command keeps it (kagglepipe/memory.py); all others read JPEG files. Each cell is a process of its own, which first does
+a pass that does not count; systems take turns, and the best round is printed.
 
 head: every photo once through the frozen network, and a linear classifier (fastai, Lightning: an epoch of the frozen
 network). fine-tuning: an epoch of forward, backward and AdamW over all layers; `kagglepipe, as it comes` leaves the

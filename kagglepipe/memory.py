@@ -1,4 +1,4 @@
-"""Memory of the process: no garbage collection while packages are imported, and an allocator that keeps what is freed."""
+"""Memory of the process: no garbage collection while packages are imported; freed memory is kept."""
 
 import ctypes
 import gc

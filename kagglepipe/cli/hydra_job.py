@@ -13,10 +13,10 @@ from typing import Any
 from kagglepipe import console
 from kagglepipe.cli.arguments import is_sweep
 from kagglepipe.cli.errors import errors_in_one_line, explain
-from kagglepipe.memory import keep_freed_memory, without_garbage_collection
 from kagglepipe.config import CONF
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
+from kagglepipe.memory import keep_freed_memory, without_garbage_collection
 from kagglepipe.parallel import exit_with_parent
 
 

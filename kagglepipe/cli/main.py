@@ -11,9 +11,9 @@ from pathlib import Path
 
 from kagglepipe import console
 from kagglepipe.cli.errors import errors_in_one_line
-from kagglepipe.memory import without_garbage_collection
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
+from kagglepipe.memory import without_garbage_collection
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kagglepipe.memory import without_garbage_collection
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json
+from kagglepipe.memory import without_garbage_collection
 from kagglepipe.options import PathsOptions
 from kagglepipe.runs.identity import ensemble_identity, identity_hash, model_name, run_identity
 

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe import distributed
-from kagglepipe.memory import without_garbage_collection
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, network_side
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_parquet
 from kagglepipe.images.policy_file import is_policy_file
+from kagglepipe.memory import without_garbage_collection
 from kagglepipe.options import SweepOptions, seconds_of
 from kagglepipe.predictions.frame import average_folds, merge_folds
 from kagglepipe.runs.configured import ends_with_summary, find_teacher, identity_of, make_learner, read_data, run_of
