@@ -21,7 +21,6 @@ import torch
 from composed import composed
 from measure import make_parser
 
-from kagglepipe.memory import keep_freed_memory
 from kagglepipe.runs.configured import make_learner, read_data
 from kagglepipe.sequences.dataset import TrainingBatches
 from kagglepipe.tools.commands import run_command
@@ -37,7 +36,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=8.0, help="frames a second")
     parser.add_argument("--frames", type=int, default=8, help="frames of a clip that end-to-end training sees")
     arguments = parser.parse_args()
-    keep_freed_memory()
     with tempfile.TemporaryDirectory() as root:
         learner = prepared_learner(arguments, Path(root))
         features(learner)

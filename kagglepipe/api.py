@@ -6,7 +6,8 @@
 
 Options are those of the command line: keywords for groups and options at the top (`model="lite0"`, `seed=1`), texts for
 all others (`"training.lr=1e-3"`). What a command would print as one line is raised as `UserError` with the same words.
-Messages go to the logger `kagglepipe`, of which Python shows warnings only unless the program sets up logging.
+Messages go to the logger `kagglepipe`, of which Python shows warnings only unless the program sets up logging. The
+process keeps memory that it frees, which is faster, unless a variable of glibc's, as MALLOC_TRIM_THRESHOLD_, is set.
 """
 
 from __future__ import annotations
@@ -93,11 +94,13 @@ class Run:
         UserError for a file or array that is none, or no such run.
         """
         from kagglepipe.config import Config
+        from kagglepipe.memory import keep_freed_memory
         from kagglepipe.runs.provenance import separator_of
         from kagglepipe.runs.store import RunStore
         from kagglepipe.tools.predict import answer_table, predict_files
         from kagglepipe.training.backends import make_backend
 
+        keep_freed_memory()
         config = Config(device=device, engine=engine, workers=workers)
         run = RunStore(self.folder.parent).named(self.name)
         with _files_of(inputs, kind := run.kind, skip_bad=skip_bad) as (root, files, names):

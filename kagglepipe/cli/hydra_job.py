@@ -16,7 +16,7 @@ from kagglepipe.cli.errors import errors_in_one_line, explain
 from kagglepipe.config import CONF
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
-from kagglepipe.memory import keep_freed_memory, without_garbage_collection
+from kagglepipe.memory import without_garbage_collection
 from kagglepipe.parallel import exit_with_parent
 
 
@@ -66,7 +66,6 @@ def job(cfg: Any, *, strict: bool = True, added: Collection[str] = ()) -> float 
     strict: refuse options that this job does not read, but for those of `added`; in a sweep they may be for other jobs.
     """
     exit_with_parent()
-    keep_freed_memory()
     console.open_streams()
     multirun = is_multirun()
     parallel = multirun and not str(hydra_config().launcher._target_).endswith("BasicLauncher")

@@ -2,6 +2,7 @@
 
 from kagglepipe.config import Config
 from kagglepipe.distributed import is_rank_zero
+from kagglepipe.memory import keep_freed_memory
 from kagglepipe.runs.configured import ends_with_summary
 from kagglepipe.stages.pipeline import STAGES, Stage, run_stages
 from kagglepipe.tools import (
@@ -42,6 +43,7 @@ TOOLS = {
 
 def run_command(config: Config) -> float | None:
     """Run the stage or tool of `config.stage` after its preceding stages; returns the last score, or None."""
+    keep_freed_memory()
     if best.is_asked(config):
         return best.run(config)
     score = run_stages(config, plan(config), {**STAGES, **TOOLS})

@@ -55,7 +55,7 @@ def value_of(argument: str) -> object:
 
 def test_a_command_keeps_the_memory_that_is_freed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr("kagglepipe.cli.hydra_job.keep_freed_memory", lambda: calls.append("kept"))
+    monkeypatch.setattr("kagglepipe.tools.commands.keep_freed_memory", lambda: calls.append("kept"))
     command("course")
     assert calls == ["kept"]
 
