@@ -362,6 +362,10 @@ def stages_reading(name: str) -> tuple[str, ...]:
 
 
 PATH_KEYS = tuple(name for name, one in option_fields() if one.metadata["path"])
+TEXT_KEYS = tuple(name for name, one in option_fields() if one.metadata["text"])
+STRING_KEYS = tuple(  # names that people choose: of columns, classes, files
+    name for name, one in option_fields() if re.match(r"<class 'str'>|str \||list\[str\]", str(one.type))
+)
 LIST_KEYS = tuple(name for name, one in option_fields() if str(one.type).startswith("list"))
 DICT_OPTIONS = tuple(name for name, one in option_fields() if str(one.type).startswith("dict"))  # with any keys
 

@@ -60,6 +60,7 @@ def option(
     choices: Sequence[str] = (),
     files: Sequence[str] = (),
     path: bool = False,
+    text: bool = False,
     changes_results: bool = True,
     read_by: str = "",
     stages: str = "",
@@ -68,16 +69,16 @@ def option(
     """Define a dataclass field with a description, limits and uses in its metadata.
 
     Bounds and choices hold for each item of a list; None is allowed. files: suffixes of files that may be named beside
-    the choices. path: `~` is expanded, and Hydra's grammar is not applied. changes_results: another value makes another
-    run. read_by: alternatives of words that must all be true of a run (`runs.identity.run_words`), as "image | video
-    finetune"; empty: always read. stages: the stages and tools that read the option or group, as "train | predict";
-    empty: as the group. added: the version that added an option which changes results, as "0.4.0": it is part of a
-    run's identity only where it differs from its default, so that runs of older versions keep their names; empty:
-    always part of it, as the options of version 0.3.0.
+    the choices. path: `~` is expanded, and Hydra's grammar is not applied; text: nor to this sentence. changes_results:
+    another value makes another run. read_by: alternatives of words that must all be true of a run
+    (`runs.identity.run_words`), as "image | video finetune"; empty: always read. stages: the stages and tools that read
+    the option or group, as "train | predict"; empty: as the group. added: the version that added an option which
+    changes results, as "0.4.0": it is part of a run's identity only where it differs from its default, so that runs of
+    older versions keep their names; empty: always part of it, as the options of version 0.3.0.
     """
     facts = {
         "doc": doc, "least": least, "above": above, "at_most": at_most, "below": below, "choices": tuple(choices),
-        "files": tuple(files), "path": path, "changes_results": changes_results,
+        "files": tuple(files), "path": path, "text": text, "changes_results": changes_results,
         "read_by": tuple(filter(None, read_by.split(" | "))), "stages": tuple(filter(None, stages.split(" | "))),
         "added": added,
     }  # fmt: skip
@@ -123,7 +124,7 @@ class CompetitionOptions(Options, group="competition"):
     slug: str | None = option(
         None, "Kaggle's name, and folder in data/ and outputs/; null: the source's name.", stages=f"{NAMED} | doctor"
     )
-    title: str = option("", "Name for people.")
+    title: str = option("", "Name for people.", text=True)
     task: str = option(
         "multiclass",
         "Type of the answers: one class, several tags (multilabel), a class of an order (ordinal), numbers "
@@ -167,6 +168,7 @@ class CompetitionOptions(Options, group="competition"):
     label_separator: str = option(
         " ",
         "What separates the tags of an item, in the labels and the submission, or ranked classes.",
+        text=True,
         read_by="task=multilabel | form=ranking",
         stages="prepare | submit | predict",
     )
@@ -885,7 +887,9 @@ class SubmitOptions(Options, group="submit"):
     file: str | None = option(None, "CSV to write; null: submissions/<run>.csv.", path=True)
     upload: bool = option(False, "Send it to Kaggle.")
     wait: float = option(600.0, "Seconds to wait for the score; 0: do not wait.", least=0)
-    message: str | None = option(None, "Kaggle's description of the submission; null: the run and its score.")
+    message: str | None = option(
+        None, "Kaggle's description of the submission; null: the run and its score.", text=True
+    )
     again: bool = option(False, "Send the same bytes again.")
     constant: bool = option(False, "Submit one answer for all rows, although the run's predictions differ.")
 
@@ -992,7 +996,7 @@ class CourseOptions(Options, group="course"):
     minutes: float | None = option(None, "Minutes of training of a text lesson; null: the lesson's own.", above=0)
     model: str | None = option(None, "Folder of a finished lesson, whose model is loaded, not trained.", path=True)
     heldout: str | None = option(None, "Text, digits or sounds that the lesson is tested on.", path=True)
-    text: str | None = option(None, "Beginning to continue, or sentence to look at.")
+    text: str | None = option(None, "Beginning to continue, or sentence to look at.", text=True)
     translate: str | None = option(None, "Text to translate, a sentence a line.", path=True)
     file: str | None = option(None, "Text to write the translations to; null: print them.", path=True)
 

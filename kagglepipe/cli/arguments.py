@@ -5,13 +5,14 @@ import re
 from collections.abc import Sequence
 
 from kagglepipe.cli.hints import FLAGS, VALUE_FLAGS, unknown_flag, unknown_word
-from kagglepipe.config import LIST_KEYS, PATH_KEYS, hydra_string
+from kagglepipe.config import LIST_KEYS, PATH_KEYS, STRING_KEYS, TEXT_KEYS, hydra_string
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.tools import COMMANDS
 
 MODE_FLAGS = (("-r", "--run"), ("-m", "--multirun"), ("-c", "--cfg"), ("-i", "--info"))  # Hydra takes one of them
+NAMED = ("competition.columns.", "competition.layout.")  # options with any keys, whose values are names
 SHOWN_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--config-dir", "--shell-completion")
 
 
@@ -100,8 +101,8 @@ def flags_first(words: Sequence[str]) -> list[str]:
 
 
 def quoted(argument: str, *, multirun: bool = False) -> str:
-    r"""Quote the value of a path option, so that Hydra's grammar does not change file names; write one value of an
-    option that takes several as a list.
+    r"""Quote the value of a path, a text, or a name such as a column's, so that Hydra's grammar does not change it;
+    write one value of an option that takes several as a list.
 
     In a multirun a list of values stays a list, unless a file of that name exists.
 
@@ -109,12 +110,29 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
     "competition.source='x (1).zip'"
     >>> quoted("input=it's.jpg"), quoted("predict.tta=auto")
     ("input='it\\'s.jpg'", 'predict.tta=[auto]')
+    >>> quoted("competition.columns.label=größe"), quoted("competition.classes=[größe,b]")
+    ("competition.columns.label='größe'", "competition.classes=['größe',b]")
     """
-    key, equals, value = argument.partition("=")
-    if key in LIST_KEYS and re.fullmatch(r"(?!null$)[^\['\"$,()]+", value):
-        return f"{key}=[{value}]"
-    if not equals or key not in PATH_KEYS or value in ("", "null") or value[0] == value[-1] in "'\"":
+    option, equals, value = argument.partition("=")
+    if not equals or value in ("", "null") or value[0] == value[-1] in "'\"":
         return argument
-    if multirun and "," in value and not expanded(value).exists():
+    if option in TEXT_KEYS:
+        return f"{option}={hydra_string(value)}"
+    if option in PATH_KEYS and not (multirun and "," in value and not expanded(value).exists()):
+        return f"{option}={hydra_string(os.path.expanduser(value))}"  # noqa: PTH111  # Path spoils rtsp://
+    is_name = option in STRING_KEYS or option.lstrip("+").startswith(NAMED)
+    is_list = option in LIST_KEYS or (is_name and value[0] == "[")
+    if option in PATH_KEYS or "$" in value or is_sweep(argument) or not (is_list or is_name):
         return argument
-    return f"{key}={hydra_string(os.path.expanduser(value))}"  # noqa: PTH111  # Path spoils rtsp://
+    if not is_list:
+        return f"{option}={as_name(value)}"
+    if not re.fullmatch(r"\[[^\[\]'\"{}]+\]|[^\['\"{}]+", value):
+        return argument  # in Hydra's grammar already
+    words = [word.strip() for word in value.removeprefix("[").removesuffix("]").split(",")]
+    return f"{option}=[{','.join(as_name(word) if is_name else word for word in words)}]"
+
+
+def as_name(word: str) -> str:
+    """Quote a name, unless Hydra's grammar reads it as it stands."""
+    is_plain = re.fullmatch(r"(?i)(?!(true|false|inf|nan|[\d_.e+-]+)$)[a-z\d][\w./:@+ -]*", word, re.ASCII)
+    return word if is_plain else hydra_string(word)

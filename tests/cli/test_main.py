@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from kagglepipe.cli.arguments import check_arguments, quoted, with_stage
 from kagglepipe.cli.compose import compose_config
 from kagglepipe.cli.errors import file_error
-from kagglepipe.config import CONF, PATH_KEYS, Config, schema
+from kagglepipe.config import CONF, PATH_KEYS, TEXT_KEYS, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.stages import STAGE_HELP
 from kagglepipe.tools import COMMANDS, TOOL_HELP
@@ -119,6 +119,52 @@ def test_every_path_option_is_quoted(key: str) -> None:
 )
 def test_what_is_no_bare_path_stays_as_it_is(argument: str) -> None:
     assert quoted(argument) == argument
+
+
+@pytest.mark.parametrize("key", TEXT_KEYS)
+@pytest.mark.parametrize("multirun", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "el niño está",
+        "A man, a dog's",
+        "日本 (語)",
+        "1e3",
+        "true",
+        "[a]",
+        "{x: 1}",
+        '"you" said',
+        "a=b;#c\n",
+        "${seed}",
+    ],
+)
+def test_a_sentence_is_read_as_it_is_typed(key: str, text: str, multirun: bool) -> None:
+    assert value_of(quoted(f"{key}={text}", multirun=multirun)) == text
+
+
+@pytest.mark.parametrize("key", ["competition.target_column", "competition.columns.label", "competition.layout.a"])
+@pytest.mark.parametrize(
+    "name", ["größe", "Tipo (1)", "it's", "02", "1e3", "True", "{group}_{number}.jpg", "plain word"]
+)
+def test_a_name_is_read_as_it_is_typed(key: str, name: str) -> None:
+    assert value_of(quoted(f"{key}={name}")) == name
+
+
+def test_the_name_of_a_new_column_is_read_as_it_is_typed() -> None:
+    assert quoted("+competition.columns.video=größe") == "+competition.columns.video='größe'"
+
+
+def test_names_in_lists_are_read_as_they_are_typed() -> None:
+    assert value_of(quoted("competition.classes=[größe, 02,a (1)]")) == ["größe", "02", "a (1)"]
+    assert value_of(quoted("competition.columns.label=[Señal,b]")) == ["Señal", "b"]
+    assert value_of(quoted("competition.exclude=*.jpg")) == ["*.jpg"]
+    for unchanged in ("competition.classes=[]", "competition.classes=['a,b']", "competition.columns={label: a}"):
+        assert quoted(unchanged) == unchanged
+
+
+def test_a_sweep_over_names_stays_one() -> None:
+    for argument in ("model.name=lite0,lite1", "model.name=choice(a,b)", "competition.slug=${oc.env:SLUG}"):
+        assert quoted(argument, multirun=True) == argument
 
 
 def test_in_a_multirun_a_list_of_values_stays_a_list_unless_a_file_has_that_name(
