@@ -60,11 +60,12 @@ def read_digits(source: str | None, *, fewest: int = FEWEST, option: str = "sour
     others = [name for name in header if name not in pixel_columns(header)]
     column = next((name for name in others if name.strip().casefold() == "label"), others[0] if others else "label")
     cells = read_columns(path, [column], mend="give the digits of the images")[column].str.strip()
+    cells = cells.str.removesuffix(".0")  # as pandas writes a column that had an empty cell
     if odd := [f"{cell!r} in line {row + 2}" for row, cell in enumerate(cells) if cell not in set("0123456789")]:
         raise UserError(f"{path}, column {column}, has {odd[0]}: needed are the digits 0 to 9")
     found, labels = read_pixels(path), cells.to_numpy(str).astype(np.int64)
     if found.shape[3] != 1 or found.dtype != np.uint8:
-        raise UserError(f"{path} has images of {found.shape[3]} channels of {found.dtype}: needed are 8 bits of grey")
+        raise UserError(f"{path} has pixels of {found.shape[3]} × {found.dtype}: needed are 8 bits of grey, 1 × uint8")
     if (few := np.bincount(labels, minlength=10)).min() < fewest:
         raise UserError(f"{path} has {few.min()} images of the digit {few.argmin()}: {fewest} are needed of each")
     images = found.astype(np.uint8, copy=False)

@@ -28,7 +28,9 @@ def load(lesson: Lesson, name: str, make: Callable[[dict[str, Any]], tuple[Made,
     `make` keep their words, but for a model.json without what it needs.
     """
     given = str(lesson.options.model)
-    file = absolute(given) / ABOUT
+    file = absolute(given)
+    if file.name != ABOUT:
+        file /= ABOUT
     if not file.is_file():
         raise UserError(f"course.model={given} has no {ABOUT}: give a finished lesson's, as outputs/course/{name}")
     about = read_json(file)
@@ -37,7 +39,7 @@ def load(lesson: Lesson, name: str, make: Callable[[dict[str, Any]], tuple[Made,
         raise UserError(f"course.model={given} was saved by lesson={saved}, not by {name}: give another folder")
     try:
         made, network = make(about)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{file} is not what lesson={name} saves ({error}): let the lesson train again") from error
     weights = read_tensors(file.with_name(WEIGHTS))
     try:

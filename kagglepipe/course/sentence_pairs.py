@@ -23,6 +23,10 @@ def read_source(lesson: Lesson, least: int) -> tuple[Pairs, Pairs]:
         pairs = draw_sentences(lesson.size(3000, 160), lesson.seed)
     else:
         folder = absolute(lesson.options.source)
+        if folder.is_file():
+            raise UserError(
+                f"course.source={folder} is a file: give the folder with train.en and train.de"
+            )
         pairs, kept = read_pairs(folder, "train"), read_pairs(folder, "val")
         if len(pairs) < least:
             raise UserError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.filenames import FileNames
@@ -26,6 +27,7 @@ FRAMES = 50  # a second
 SILENCE = 2.5  # powers of ten below the loudest
 PITCHES = 4  # of each sound, drawn beside its own for the networks to learn from
 VOICES, TAKES = 6, 4  # drawn without a source: speakers, and how often each says each digit
+QUICK_VOICES, QUICK_TAKES = 3, 2  # at most, of a quick run
 
 
 class Sounds(NamedTuple):
@@ -45,11 +47,12 @@ class Sounds(NamedTuple):
         return [Example(self.names[row], self.views[view][row], self.digits[row]) for row in rows]
 
 
-def read_sounds(source: str, *, to_learn: bool = True) -> Sounds:
+def read_sounds(source: str, *, to_learn: bool = True, quick: bool = False) -> Sounds:
     """Read the sounds of a CSV with the columns audio, label and speaker, or of train.csv in a folder.
 
     Their files lie beside the CSV, or below it. to_learn: with all views; sounds to be tested on may be without the
-    column speaker, of one speaker all. Raises UserError for a column, a file or a digit that is not there.
+    column speaker, of one speaker all. quick: some of them, in one other voice. Raises UserError for a column, a file
+    or a digit that is not there.
     """
     path = absolute(source) / "train.csv" if absolute(source).is_dir() else absolute(source)
     if not path.is_file():
@@ -67,8 +70,12 @@ def read_sounds(source: str, *, to_learn: bool = True) -> Sounds:
     if of_speakers and "" in speakers:
         row = table.index[speakers == ""][0]
         raise UserError(f"{path}, row {row}, column speaker, is empty: write who speaks there, or leave the row out")
-    views = views_of(paths, speakers, PITCHES * to_learn)
-    return Sounds(list(table["audio"]), digits.to_numpy(str).astype(np.int64), speakers, views)
+    numbers, kept = digits.to_numpy(str).astype(np.int64), np.arange(len(table))
+    if quick:
+        said = pd.DataFrame({"speaker": speakers, "digit": numbers}).groupby(["speaker", "digit"]).cumcount()
+        kept = np.flatnonzero(np.isin(speakers, np.unique(speakers)[:QUICK_VOICES]) & (said < QUICK_TAKES))
+    views = views_of([paths[row] for row in kept], speakers[kept], (1 if quick else PITCHES) * to_learn)
+    return Sounds([table["audio"].iloc[row] for row in kept], numbers[kept], speakers[kept], views)
 
 
 def views_of(paths: list[Path], speakers: NDArray[np.str_], pitches: int) -> list[list[NDArray[np.float32]]]:
@@ -103,9 +110,9 @@ def draw_sounds(lesson: Lesson) -> Sounds:
     """Draw voices, each of which says every digit some times, and read what they say from files."""
     digits, speakers, paths = [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(lesson.size(VOICES, 3)):
+        for number in range(lesson.size(VOICES, QUICK_VOICES)):
             voice = draw_voice(np.random.default_rng([lesson.seed, number]))
-            for take, digit in np.ndindex(lesson.size(TAKES, 2), 10):
+            for take, digit in np.ndindex(lesson.size(TAKES, QUICK_TAKES), 10):
                 path = Path(folder, f"{number}_{digit}_{take}.wav")
                 write_wav(path, speak(digit, voice, np.random.default_rng([lesson.seed, number, digit, take])))
                 digits.append(digit)

@@ -53,7 +53,7 @@ def run(lesson: Lesson) -> dict[str, Any]:
     if options.model:
         model = load(lesson, NAME, make_model).to(lesson.device)
     else:
-        sounds = read_sounds(options.source) if options.source else draw_sounds(lesson)
+        sounds = read_sounds(options.source, quick=options.quick) if options.source else draw_sounds(lesson)
         for name in NETWORKS:
             metrics[name] = leave_out(lesson, sounds, name)
         draw_accuracy(metrics, lesson.folder / "speakers.png")

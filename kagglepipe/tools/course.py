@@ -79,7 +79,9 @@ def run(config: Config) -> None:
             write_bytes(file, before)
         raise
     about = {"seed": seed, "quick": options.quick, "seconds": round(time.perf_counter() - start, 1)}
-    write_bytes(file, json.dumps(metrics | about, indent=2).encode())
+    is_of_training = before is not None and options.model is not None and absolute(options.model) == folder
+    known = json.loads(before) if before and is_of_training else {}  # of the training whose model was loaded
+    write_bytes(file, json.dumps(known | metrics if known else metrics | about, indent=2).encode())
     for line in result_lines(json.loads(json.dumps(metrics))):  # names of numbers are text there
         log.info("%s: %s", lesson, line)
     pictures = ", ".join(str(path) for path in sorted(folder.glob("*.png")) if path.stat().st_mtime > begun)

@@ -1,5 +1,6 @@
 """The list of lessons, and what holds for each of them."""
 
+import json
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -69,6 +70,23 @@ def test_a_refused_lesson_leaves_the_metrics_of_the_one_before(tmp_path):
     with pytest.raises(UserError):
         run(config_of("stage=course", "lesson=recurrence", "course.text=7", f"paths.root={tmp_path}"))
     assert metrics.read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_test_of_a_saved_model_adds_to_the_metrics_of_its_training(own, tmp_path, monkeypatch):
+    folder = tmp_path / "outputs" / "course" / "digits"
+    write_bytes(folder / "metrics.json", b'{"valid_nats": 1.5, "heldout_nats": 9.0, "seed": 4}')
+    monkeypatch.setitem(table.RUN, "digits", lambda _: {"heldout_nats": 2.0})
+    model = folder if own else tmp_path / "elsewhere"
+    run(config_of("stage=course", "lesson=digits", f"course.model={model}", f"paths.root={tmp_path}"))
+    found = json.loads((folder / "metrics.json").read_text())
+    if own:
+        assert found == {"valid_nats": 1.5, "heldout_nats": 2.0, "seed": 4}
+    else:
+        assert {name: found[name] for name in ("heldout_nats", "seed", "quick")} == {
+            "heldout_nats": 2.0, "seed": 0, "quick": False,
+        }  # fmt: skip
+        assert "valid_nats" not in found
 
 
 @pytest.mark.parametrize(

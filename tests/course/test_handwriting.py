@@ -76,10 +76,10 @@ def colours(whole):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (lambda whole: whole.drop(columns="pixel3"), "no columns of pixels"),
+    (lambda whole: whole.drop(columns="pixel3"), "no columns of 49 or more pixels"),
     (lambda whole: whole.assign(label=["x", *whole["label"][1:]]), "column label, has 'x' in line 2: .* 0 to 9"),
-    (lambda whole: whole.assign(pixel5=300), "images of 1 channels of uint16: needed are 8 bits of grey"),
-    (colours, "images of 3 channels of uint8: needed are 8 bits of grey"),
+    (lambda whole: whole.assign(pixel5=300), "pixels of 1 × uint16: needed are 8 bits of grey"),
+    (colours, "pixels of 3 × uint8: needed are 8 bits of grey"),
     (lambda whole: whole[whole["label"] != 7], "has 0 images of the digit 7: 15 are"),
 ])  # fmt: skip
 def test_what_are_no_digits_is_refused_in_a_line(tmp_path, change, words):
@@ -87,6 +87,14 @@ def test_what_are_no_digits_is_refused_in_a_line(tmp_path, change, words):
     with pytest.raises(UserError, match=words) as error:
         read_digits(str(tmp_path / "a.csv"))
     assert "\n" not in str(error.value)
+
+
+def test_digits_may_be_written_as_numbers_with_a_point(tmp_path):
+    whole = table(digits())
+    whole.to_csv(tmp_path / "a.csv", index=False)
+    whole.assign(label=whole["label"].astype(float)).to_csv(tmp_path / "b.csv", index=False)
+    one, other = (read_digits(str(tmp_path / name)) for name in ("a.csv", "b.csv"))
+    np.testing.assert_array_equal(one.labels, other.labels)
 
 
 def test_a_csv_that_is_cut_short_is_refused(tmp_path):

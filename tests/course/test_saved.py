@@ -1,6 +1,7 @@
 """A saved model is loaded whole; of files that do not fit, the message says which and why."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,21 @@ def test_weights_of_another_network_do_not_fit(lesson: Lesson) -> None:
 
 def test_what_the_making_says_keeps_its_words(lesson: Lesson) -> None:
     def refuses(about: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
-        raise ValueError("no such language")
+        raise UserError("no such language")
 
-    with pytest.raises(ValueError, match=r"^no such language$"):
+    with pytest.raises(UserError, match=r"^no such language$"):
         load(lesson, "lines", refuses)
+
+
+def test_a_network_that_cannot_be_made_is_said(lesson: Lesson) -> None:
+    (lesson.folder / "model.json").write_text('{"lesson": "lines", "inputs": -1}')
+    with pytest.raises(UserError, match=r"model\.json is not what lesson=lines saves \(.*negative"):
+        load(lesson, "lines", linear)
+
+
+def test_the_file_beside_the_weights_may_be_given(lesson: Lesson) -> None:
+    given = replace(lesson, options=CourseOptions(model=str(lesson.folder / "model.json")))
+    assert torch.equal(load(given, "lines", linear).weight, load(lesson, "lines", linear).weight)
 
 
 def test_a_file_without_what_the_making_needs_is_said(lesson: Lesson) -> None:

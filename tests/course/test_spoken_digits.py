@@ -136,6 +136,17 @@ def test_views_are_less_the_mean_of_the_sound_and_of_the_speaker_and_of_other_pi
     assert [(one.id, one.label) for one in sounds.examples(np.array([3]), 5)] == [("03.wav", 3)]
 
 
+def test_a_quick_run_takes_two_of_each_digit_by_three_speakers(tmp_path):
+    rows = (spoken(tmp_path) / "train.csv").read_text().splitlines()[1:]
+    again = [row.replace(",b", f",{name}") for name in "cd" for row in rows[10:]] + rows + rows
+    (tmp_path / "train.csv").write_text("\n".join(["audio,label,speaker", *rows, *again]) + "\n")
+    some = read_sounds(str(tmp_path), quick=True)
+    assert sorted(set(some.speakers)) == ["a", "b", "c"]
+    assert [int((some.speakers == name).sum()) for name in "abc"] == [20, 20, 10]
+    assert (len(some.views), len(some.views[2])) == (3, 50)
+    assert len(read_sounds(str(tmp_path), quick=True, to_learn=False).views) == 2
+
+
 def test_sounds_to_be_tested_on_are_of_one_speaker_unless_a_column_says_so(tmp_path):
     source = spoken(tmp_path)
     both = read_sounds(str(source), to_learn=False)

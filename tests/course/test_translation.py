@@ -212,6 +212,8 @@ def test_what_cannot_be_translated_is_refused(tmp_path):
     (folder / "train.de").write_text("x\n")
     with pytest.raises(UserError, match=r"has 1 pairs in train\.en, train\.de, a batch 64"):
         run(lesson_of(tmp_path, source=str(folder)))
+    with pytest.raises(UserError, match=r"train\.de is a file: give the folder with train\.en and train\.de"):
+        run(lesson_of(tmp_path, source=str(folder / "train.de")))
     with pytest.raises(UserError, match=r"course\.file=.* is a folder"):
         run(lesson_of(tmp_path, translate=str(folder / "train.en"), file=str(folder)))
     (tmp_path / "empty.txt").write_text("\n\n")
