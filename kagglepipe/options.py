@@ -887,9 +887,7 @@ class SubmitOptions(Options, group="submit"):
     file: str | None = option(None, "CSV to write; null: submissions/<run>.csv.", path=True)
     upload: bool = option(False, "Send it to Kaggle.")
     wait: float = option(600.0, "Seconds to wait for the score; 0: do not wait.", least=0)
-    message: str | None = option(
-        None, "Kaggle's description of the submission; null: the run and its score.", text=True
-    )
+    message: str | None = option(None, "Description for Kaggle; null: the run and its score.", text=True)
     again: bool = option(False, "Send the same bytes again.")
     constant: bool = option(False, "Submit one answer for all rows, although the run's predictions differ.")
 

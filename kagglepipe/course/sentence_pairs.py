@@ -24,9 +24,7 @@ def read_source(lesson: Lesson, least: int) -> tuple[Pairs, Pairs]:
     else:
         folder = absolute(lesson.options.source)
         if folder.is_file():
-            raise UserError(
-                f"course.source={folder} is a file: give the folder with train.en and train.de"
-            )
+            raise UserError(f"course.source={folder} is a file: give the folder with train.en and train.de")
         pairs, kept = read_pairs(folder, "train"), read_pairs(folder, "val")
         if len(pairs) < least:
             raise UserError(

@@ -87,7 +87,7 @@ def read_pixels(path: Path) -> Pixels:
     separator, header = read_header(path)
     columns = pixel_columns(header)
     if not columns:
-        raise UserError(f"{path} has no columns of 49 or more pixels, as pixel0 to pixel783 for 28 by 28")
+        raise UserError(f"{path} has no columns of 49 or more pixels, as pixel0 to pixel783")
     places = [header.index(column) for column in sorted(columns, key=_number)]
     is_in_one = len(columns) == 1
     values = (_read_cells if is_in_one else _read_numbers)(path, header, places, separator)

@@ -153,9 +153,7 @@ def rows_as_files(table: Path) -> list[str]:
     """The images in the rows of a table of pixels, as virtual files. Raises UserError for another table."""
     header = read_header(table)[1]
     if not pixel_columns(header):
-        raise UserError(
-            f"input={table} has no columns of 49 or more pixels, as pixel0 to pixel783 for 28 by 28"
-        )
+        raise UserError(f"input={table} has no columns of 49 or more pixels, as pixel0 to pixel783")
     return row_files(table.name, pixel_suffix(header), len(read_columns(table, [])))
 
 
