@@ -1,7 +1,6 @@
 """Garbage collection and the allocator: the one is as it was after imports, the other keeps what is freed."""
 
 import gc
-import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -9,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from kagglepipe.memory import keep_freed_memory, without_garbage_collection
+from kagglepipe.memory import SETTINGS, keep_freed_memory, without_garbage_collection
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])
@@ -40,10 +39,15 @@ def test_what_an_import_makes_is_not_looked_at_again(imports: bool, monkeypatch:
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of glibc's is set."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def settings(unset: None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(parameter, value) of each call of `mallopt`, which takes no threshold of mapped memory above 32 MiB."""
-    for name in [one for one in os.environ if one.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
-        monkeypatch.delenv(name)
     called: list[tuple[int, int]] = []
 
     def mallopt(parameter: int, value: int) -> int:
@@ -54,7 +58,10 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return called
 
 
-def test_freed_memory_is_kept_by_old_versions_of_glibc_too(settings: list[tuple[int, int]]) -> None:
+def test_freed_memory_is_kept_by_old_versions_of_glibc_too(
+    settings: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # another matter
     keep_freed_memory()
     assert settings == [(-3, 2**30), (-3, 2**25), (-1, 2**31 - 1)]
 
@@ -69,16 +76,20 @@ def test_the_settings_of_the_user_stay(
 
 
 @pytest.mark.parametrize("error", [OSError, TypeError, AttributeError])
-def test_without_glibc_nothing_happens(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_glibc_nothing_happens(error: type[Exception], unset: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+
     def missing(name: None) -> None:
+        asked.append(name)
         raise error
 
     monkeypatch.setattr("ctypes.CDLL", missing)
     keep_freed_memory()
+    assert asked == [None]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another allocator")
-def test_what_glibc_was_told_works() -> None:
+def test_what_glibc_was_told_works(unset: None) -> None:
     """16 MiB, which glibc would map and unmap as it comes, are the same memory again after they were freed."""
     code = (
         "import ctypes, resource, sys; from kagglepipe.memory import keep_freed_memory\n"

@@ -1,6 +1,7 @@
 """What a lesson has learned, to be loaded by `course.model=`: weights in safetensors, the rest as JSON."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
@@ -21,16 +22,19 @@ def save(lesson: Lesson, name: str, model: nn.Module, about: dict[str, Any]) -> 
     write_json(lesson.folder / ABOUT, {"lesson": name, **about})
 
 
+def saved_folder(model: str) -> Path:
+    """The folder that `course.model` means, which may name the file in it."""
+    path = absolute(model)
+    return path.parent if path.name == ABOUT else path
+
+
 def load(lesson: Lesson, name: str, make: Callable[[dict[str, Any]], tuple[Made, nn.Module]]) -> Made:
     """Read what `save` wrote into the folder `course.model`: `make` a model and its network, and load the weights.
 
-    Raises UserError for a folder without it, that of another lesson, or weights that do not fit the network. Errors of
-    `make` keep their words, but for a model.json without what it needs.
+    Raises UserError for a folder without it, that of another lesson, or what does not fit; those of `make` pass.
     """
     given = str(lesson.options.model)
-    file = absolute(given)
-    if file.name != ABOUT:
-        file /= ABOUT
+    file = saved_folder(given) / ABOUT
     if not file.is_file():
         raise UserError(f"course.model={given} has no {ABOUT}: give a finished lesson's, as outputs/course/{name}")
     about = read_json(file)

@@ -27,9 +27,7 @@ def read_source(lesson: Lesson, least: int) -> tuple[Pairs, Pairs]:
             raise UserError(f"course.source={folder} is a file: give the folder with train.en and train.de")
         pairs, kept = read_pairs(folder, "train"), read_pairs(folder, "val")
         if len(pairs) < least:
-            raise UserError(
-                f"{folder} has {len(pairs)} pairs in train.en, train.de, a batch {least}: give a folder of more"
-            )
+            raise UserError(f"{folder} has {len(pairs)} pairs in train.en, train.de, a batch {least}: give more")
     if lesson.options.quick:
         pairs, kept = pairs[:160], kept[:8]
     share = 0 if kept else len(pairs) // 20

@@ -63,6 +63,7 @@ def run(config: Config) -> None:
         print(*(f"  {name:<15} {about}" for name, about in LESSONS.items()), sep="\n")
         return
     from kagglepipe.course.lesson import Lesson
+    from kagglepipe.course.saved import saved_folder
     from kagglepipe.course.table import RUN
     from kagglepipe.training.device import choose_device
 
@@ -79,9 +80,8 @@ def run(config: Config) -> None:
             write_bytes(file, before)
         raise
     about = {"seed": seed, "quick": options.quick, "seconds": round(time.perf_counter() - start, 1)}
-    is_of_training = before is not None and options.model is not None and absolute(options.model) == folder
-    known = json.loads(before) if before and is_of_training else {}  # of the training whose model was loaded
-    write_bytes(file, json.dumps(known | metrics if known else metrics | about, indent=2).encode())
+    trained = json.loads(before) if before and options.model and saved_folder(options.model) == folder else {}
+    write_bytes(file, json.dumps(trained | metrics if trained else metrics | about, indent=2).encode())
     for line in result_lines(json.loads(json.dumps(metrics))):  # names of numbers are text there
         log.info("%s: %s", lesson, line)
     pictures = ", ".join(str(path) for path in sorted(folder.glob("*.png")) if path.stat().st_mtime > begun)

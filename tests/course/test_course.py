@@ -72,13 +72,15 @@ def test_a_refused_lesson_leaves_the_metrics_of_the_one_before(tmp_path):
     assert metrics.read_bytes() == b"{}"
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_a_test_of_a_saved_model_adds_to_the_metrics_of_its_training(own, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("where", "own"),
+    [("outputs/course/digits", True), ("outputs/course/digits/model.json", True), ("elsewhere", False)],
+)
+def test_a_test_of_a_saved_model_adds_to_the_metrics_of_its_training(where, own, tmp_path, monkeypatch):
     folder = tmp_path / "outputs" / "course" / "digits"
     write_bytes(folder / "metrics.json", b'{"valid_nats": 1.5, "heldout_nats": 9.0, "seed": 4}')
     monkeypatch.setitem(table.RUN, "digits", lambda _: {"heldout_nats": 2.0})
-    model = folder if own else tmp_path / "elsewhere"
-    run(config_of("stage=course", "lesson=digits", f"course.model={model}", f"paths.root={tmp_path}"))
+    run(config_of("stage=course", "lesson=digits", f"course.model={tmp_path / where}", f"paths.root={tmp_path}"))
     found = json.loads((folder / "metrics.json").read_text())
     if own:
         assert found == {"valid_nats": 1.5, "heldout_nats": 2.0, "seed": 4}
